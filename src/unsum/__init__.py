@@ -1,0 +1,3 @@
+"""unsum takes a mix apart with what you already have."""
+
+__version__ = "0.1.0"

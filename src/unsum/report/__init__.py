@@ -1,0 +1,1 @@
+"""What was found, rendered; no arithmetic on audio."""

@@ -1,0 +1,1 @@
+"""The exact algebra of a multi-stream recording."""
