@@ -1,0 +1,223 @@
+"""Decoded audio of several streams in one pass, every frame with its place in time.
+
+Integer PCM stays integer, in units of its own last bit; floating point stays float.
+Nothing seeks: a file is read from its start, and the packets of streams that are
+not decoded pass through untouched, for copying.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from av import AudioFrame
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Discard
+from numpy.typing import NDArray
+
+from unsum.errors import InputError
+from unsum.media.flac import first_sample, parse_streaminfo
+from unsum.media.probe import AudioStream, open_input
+from unsum.media.timeline import Discontinuity, StreamClock
+
+_DTYPES = {
+    "u8": np.uint8,
+    "s16": np.int16,
+    "s32": np.int32,
+    "s64": np.int64,
+    "flt": np.float32,
+    "dbl": np.float64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """Some decoded audio of one stream.
+
+    ``samples`` has the shape (channels, samples); its memory may be interleaved.
+    ``start`` counts samples from the container's time zero.
+    """
+
+    stream: int
+    start: int
+    samples: NDArray
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedPacket:
+    """A packet of a stream that is not decoded."""
+
+    packet: Packet
+    container_index: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class DecodeReport:
+    """What went wrong while reading; grows as the file is read."""
+
+    breaks: list[Discontinuity] = field(default_factory=list)
+    errors: list[tuple[int, float, str]] = field(default_factory=list)  # stream, seconds, reason
+    position_bytes: int = 0
+
+
+def read_frames(
+    path: Path,
+    streams: Collection[AudioStream],
+    *,
+    copy: Collection[int] = (),
+    report: DecodeReport,
+    threads: bool = False,
+    separate: bool = False,
+) -> Iterator[DecodedFrame | CopiedPacket]:
+    """Decode streams of a file, in the order the container stores them.
+
+    Parameters
+    ----------
+    path : the file
+    streams : which audio streams to decode
+    copy : container indices of the streams whose packets are wanted as they are
+    report : filled while reading
+    threads : decode on all cores; costs a little more work in total
+    separate : read each stream through a demuxer of its own, merged by time. For
+        files whose streams are not interleaved, which one pass could not align in
+        bounded memory.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be opened, or breaks off so that nothing more can be read.
+    """
+    if not separate:
+        yield from _read(path, streams, copy=copy, report=report, threads=threads)
+        return
+    passes = [_read(path, [stream], copy=(), report=report, threads=threads) for stream in streams]
+    if copy:
+        passes.append(_read(path, (), copy=copy, report=report, threads=False))
+    yield from heapq.merge(*passes, key=lambda item: item.seconds)
+
+
+def _read(
+    path: Path,
+    streams: Collection[AudioStream],
+    *,
+    copy: Collection[int],
+    report: DecodeReport,
+    threads: bool,
+) -> Iterator[DecodedFrame | CopiedPacket]:
+    with open_input(path) as container:
+        decoders = {s.container_index: _StreamDecoder(container, s, report, threads=threads) for s in streams}
+        wanted = {*decoders, *copy}
+        for stream in container.streams:
+            if stream.index not in wanted and stream.type in ("video", "audio", "subtitle", "data"):
+                stream.discard = Discard.all
+        tick_seconds = {index: float(container.streams[index].time_base or 0) for index in wanted}
+        demuxed = container.demux(*[container.streams[index] for index in sorted(wanted)])
+        while True:
+            try:
+                packet = next(demuxed)
+            except StopIteration:
+                return
+            except (FFmpegError, OSError) as error:
+                raise InputError(f"{path} cannot be read on behind byte {report.position_bytes}: {error}") from error
+            report.position_bytes = max(report.position_bytes, packet.pos or 0)
+            index = packet.stream.index  # stream_index is not set on the flushing packets
+            decoder = decoders.get(index)
+            if decoder is not None:
+                yield from decoder.decode(packet)
+            elif packet.size:  # an empty packet is the demuxer's end mark; packets without dts are real
+                stamp = packet.dts if packet.dts is not None else packet.pts
+                yield CopiedPacket(packet, index, (stamp or 0) * tick_seconds[index])
+
+
+class _StreamDecoder:
+    """Packets of one stream in, placed frames out."""
+
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: AudioStream,
+        report: DecodeReport,
+        *,
+        threads: bool,
+    ) -> None:
+        self.stream = stream
+        self.report = report
+        self.clock = StreamClock(stream=stream.number, sample_rate=stream.sample_rate)
+        self.clock.breaks = report.breaks
+        source = container.streams[stream.container_index]
+        self.context = context = source.codec_context
+        self.tick_seconds = float(source.time_base)
+        context.thread_type = "AUTO" if threads else "NONE"
+        if threads:
+            context.thread_count = 2
+        self.numbered = False
+        self.fixed_block = None
+        # Numbers of FLAC frames on their way through the decoder, with their timestamps.
+        self.numbers: deque[tuple[int | None, int | None]] = deque()
+        if stream.codec == "flac":
+            # Without this FFmpeg hands out frames whose checksum is wrong.
+            context.options = {"err_detect": "crccheck+explode"}
+            info = parse_streaminfo(context.extradata)
+            self.numbered = True
+            self.fixed_block = info.fixed_block if info else None
+
+    def decode(self, packet: Packet) -> Iterator[DecodedFrame]:
+        if self.numbered and packet.size:
+            self.numbers.append((packet.pts, first_sample(bytes(memoryview(packet)[:16]), self.fixed_block)))
+        try:
+            frames = self.context.decode(packet if packet.size else None)
+        except EOFError:
+            return
+        except (FFmpegError, OSError, ValueError) as error:
+            seconds = (packet.pts or 0) * self.tick_seconds
+            self.report.errors.append((self.stream.number, seconds, getattr(error, "strerror", None) or str(error)))
+            return
+        for frame in frames:
+            yield from self._place(frame)
+
+    def _place(self, frame: AudioFrame) -> Iterator[DecodedFrame]:
+        if frame.sample_rate != self.stream.sample_rate or frame.layout.nb_channels != len(self.stream.channels):
+            raise InputError(
+                f"audio stream {self.stream.number} changes inside the file: from {self.stream.sample_rate} Hz, "
+                f"{len(self.stream.channels)} channels to {frame.sample_rate} Hz, {frame.layout.nb_channels} "
+                "channels; cut it there first"
+            )
+        number = None
+        while self.numbers:
+            pts, candidate = self.numbers.popleft()
+            if pts == frame.pts:
+                number = candidate
+                break
+        seconds = None if frame.pts is None else frame.pts * self.tick_seconds
+        before = self.clock.end
+        start = self.clock.place(seconds=seconds, samples=frame.samples, number=number)
+        samples = _samples(frame, self.stream.bits)
+        overlap = before - start if before > start and self.clock.start is not None else 0
+        if overlap:  # the same stretch came twice: what is there already stays
+            samples, start = samples[:, overlap:], start + overlap
+        if samples.shape[1]:
+            yield DecodedFrame(self.stream.number, start, samples, start / self.stream.sample_rate)
+
+
+def _samples(frame: AudioFrame, bits: int | None) -> NDArray:
+    """(channels, samples) of a frame, integers in units of the last of ``bits`` bits."""
+    name = frame.format.name
+    channels, length = frame.layout.nb_channels, frame.samples
+    dtype = _DTYPES[name.removesuffix("p")]
+    if frame.format.is_planar and channels > 1:
+        planes = np.stack([np.frombuffer(plane, dtype, count=length) for plane in frame.planes])
+    else:
+        planes = np.frombuffer(frame.planes[0], dtype, count=length * channels).reshape(length, channels).T
+    if dtype is np.uint8:
+        return planes.astype(np.int16) - np.int16(128)
+    if dtype is np.int32 and bits is not None and bits < 32:
+        return planes >> np.int32(32 - bits)
+    if dtype is np.int16 and bits is not None and bits < 16:
+        return planes >> np.int16(16 - bits)
+    return planes

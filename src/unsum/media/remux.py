@@ -1,0 +1,264 @@
+"""A new file beside the old one: streams copied packet for packet, some replaced.
+
+Everything that is not replaced comes through as it was: packets, timestamps,
+chapters, attachments, titles, dispositions. The file is written under a temporary
+name and renamed when it is complete; whatever ends the run early leaves nothing.
+"""
+
+import contextlib
+import errno
+import os
+import queue
+import threading
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from numpy.typing import NDArray
+
+from unsum.errors import OutputError, OutputExistsError
+from unsum.media.encode import Encoder, OutputAudio, add_audio
+from unsum.media.probe import container_url, open_input
+
+CONTAINERS = {
+    ".mkv": "matroska",
+    ".mka": "matroska",
+    ".mp4": "mp4",
+    ".m4a": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+}
+# Written anew by the muxer; a copy would contradict it.
+_STALE_TAGS = {"DURATION", "ENCODER"}
+_BLOCKS_WAITING = 3
+_PACKETS_WAITING = 64
+_POLL_SECONDS = 0.2
+
+
+def reserve_output(path: Path, *, overwrite: bool, inputs: Collection[Path] = ()) -> Path:
+    """Check that an output may be written and give the temporary name to write it under.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and ``overwrite`` is not given.
+    OutputError
+        If it is an input, or its folder does not exist or may not be written to.
+    """
+    for source in inputs:
+        if path.exists() and source.exists() and path.samefile(source):
+            raise OutputError(f"{path} is the input; inputs are never modified: choose another name")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} exists; choose another name or overwrite with -y")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file")
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"no such folder: {folder}; make it first")
+    # A test write: permissions alone do not tell of read-only file systems.
+    partial = folder / f".{path.stem[:80]}.{os.getpid()}.partial{path.suffix}"
+    try:
+        partial.touch()
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
+    return partial
+
+
+def write_error(path: Path, error: BaseException) -> OutputError:
+    """An error of the muxer in words."""
+    code = getattr(error, "errno", None)
+    if code == errno.ENOSPC:
+        return OutputError(f"disk full while writing {path}; nothing was kept: make room or choose another folder")
+    reason = getattr(error, "strerror", None) or str(error)
+    return OutputError(f"cannot write {path}: {reason}; nothing was kept")
+
+
+class RemuxWriter:
+    """Writes one output file; encoders and the muxer run in threads of their own.
+
+    Use as a context manager: leaving it without `publish` removes what was written.
+
+    Parameters
+    ----------
+    path : the final name; its suffix tells the container
+    source : the file whose streams, chapters and tags are copied
+    copy : container indices of the source's streams to copy
+    audio : the new streams
+    position : how many copied streams come before the new ones
+    start_seconds : time of the new streams' first sample
+    partial : the temporary name, from `reserve_output`
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        partial: Path,
+        source: Path,
+        copy: Sequence[int],
+        audio: Sequence[OutputAudio],
+        position: int,
+        start_seconds: float = 0.0,
+    ) -> None:
+        self.path, self.partial = path, partial
+        self.failure: BaseException | None = None
+        self._finished = False
+        self._packets: queue.Queue = queue.Queue(_PACKETS_WAITING)
+        self._threads: list[threading.Thread] = []
+        try:
+            self.container = av.open(container_url(partial), "w", format=CONTAINERS[path.suffix.lower()])
+        except (FFmpegError, OSError) as error:
+            partial.unlink(missing_ok=True)
+            raise write_error(path, error) from error
+        try:
+            self._encoders: list[Encoder] = []
+            self._copies: dict[int, Stream] = {}
+            self._add_streams(source, copy, audio, position)
+        except (FFmpegError, ValueError) as error:
+            self._discard()
+            raise OutputError(
+                f"{path.suffix} cannot hold the streams of {source.name}: {error}; write .mkv, which holds them all"
+            ) from error
+        except BaseException:
+            self._discard()
+            raise
+        self._offsets = [round(start_seconds * stream.sample_rate) for stream in audio]
+        self._blocks: list[queue.Queue] = [queue.Queue(_BLOCKS_WAITING) for _ in audio]
+        self._threads.append(threading.Thread(target=self._mux, name="mux", daemon=True))
+        for number in range(len(audio)):
+            thread = threading.Thread(target=self._encode, args=(number,), name=f"encode {number}", daemon=True)
+            self._threads.append(thread)
+        for thread in self._threads:
+            thread.start()
+
+    def _add_streams(self, source: Path, copy: Sequence[int], audio: Sequence[OutputAudio], position: int) -> None:
+        with open_input(source) as template:
+            for index in copy[:position]:
+                self._add_copy(template, index)
+            for stream in audio:
+                encoder = add_audio(self.container, stream)
+                self._encoders.append(encoder)
+                out = encoder.stream
+                out.metadata["title"] = stream.title
+                if stream.language:
+                    out.metadata["language"] = stream.language
+                out.disposition = Disposition.default if stream.default else Disposition(0)
+            for index in copy[position:]:
+                self._add_copy(template, index)
+            self.container.metadata.update(_kept_tags(template.metadata))
+            chapters = template.chapters()
+            if chapters:
+                self.container.set_chapters(chapters)
+
+    def _add_copy(self, template: InputContainer, index: int) -> None:
+        stream = template.streams[index]
+        copied = self.container.add_stream_from_template(stream)
+        copied.metadata.update(_kept_tags(stream.metadata))
+        copied.disposition = stream.disposition
+        if stream.time_base:
+            copied.time_base = stream.time_base
+        self._copies[index] = copied
+
+    def copy_packet(self, packet: Packet, container_index: int) -> None:
+        """Pass a packet of the source on as it is."""
+        packet.stream = self._copies[container_index]
+        self._put(self._packets, packet)
+
+    def write(self, number: int, samples: NDArray) -> None:
+        """Give the next samples, (channels, samples), of the new stream ``number``."""
+        self._put(self._blocks[number], samples)
+
+    def complete(self) -> None:
+        """Finish the encoders and close the file, still under its temporary name.
+
+        Raises
+        ------
+        OutputError
+            If anything could not be written.
+        """
+        for blocks in self._blocks:
+            self._put(blocks, None)
+        for thread in self._threads[1:]:
+            thread.join()
+        self._put(self._packets, None)
+        self._threads[0].join()
+        self._raise_failure()
+        try:
+            self.container.close()
+        except (FFmpegError, OSError) as error:
+            raise write_error(self.path, error) from error
+
+    def publish(self) -> None:
+        """Give the completed file its name."""
+        try:
+            self.partial.replace(self.path)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        self._finished = True
+
+    def __enter__(self) -> "RemuxWriter":
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if not self._finished:
+            self.failure = self.failure or exc[1] or RuntimeError("not finished")
+            for thread in self._threads:
+                thread.join()
+            self._discard()
+
+    def _discard(self) -> None:
+        with contextlib.suppress(FFmpegError, OSError, ValueError):
+            self.container.close()
+        self.partial.unlink(missing_ok=True)
+
+    def _put(self, waiting: queue.Queue, item) -> None:
+        while True:
+            if self.failure is not None:
+                self._raise_failure()
+            with contextlib.suppress(queue.Full):
+                waiting.put(item, timeout=_POLL_SECONDS)
+                return
+
+    def _get(self, waiting: queue.Queue):
+        while self.failure is None:
+            with contextlib.suppress(queue.Empty):
+                return waiting.get(timeout=_POLL_SECONDS)
+        return None
+
+    def _raise_failure(self) -> None:
+        if self.failure is not None:
+            if isinstance(self.failure, (FFmpegError, OSError)) and not isinstance(self.failure, OutputError):
+                raise write_error(self.path, self.failure) from self.failure
+            raise self.failure
+
+    def _encode(self, number: int) -> None:
+        encoder, offset = self._encoders[number], self._offsets[number]
+        try:
+            while (samples := self._get(self._blocks[number])) is not None:
+                self._queue(encoder.encode(samples), offset)
+            if self.failure is None:
+                self._queue(encoder.finish(), offset)
+        except BaseException as error:
+            self.failure = self.failure or error
+
+    def _queue(self, packets: Iterable[Packet], offset: int) -> None:
+        for packet in packets:
+            if offset and packet.pts is not None:
+                packet.pts += offset
+                packet.dts = packet.pts
+            self._put(self._packets, packet)
+
+    def _mux(self) -> None:
+        try:
+            while (packet := self._get(self._packets)) is not None:
+                self.container.mux(packet)
+        except BaseException as error:
+            self.failure = self.failure or error
+
+
+def _kept_tags(tags: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if key.upper() not in _STALE_TAGS}

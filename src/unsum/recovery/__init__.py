@@ -1,0 +1,1 @@
+"""Untangling the streams of a recording, from the file to the file."""

@@ -1,0 +1,155 @@
+"""What is measured while the blocks go by: checks, clipping, gaps, peaks."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsum.recovery.findings import CheckFinding, ClippedRange
+from unsum.streams.arithmetic import Columns, Grid, StreamFormat
+from unsum.streams.recipe import StreamChannel
+from unsum.streams.solve import Check
+
+# Integer streams either fulfil an equation or do not. Streams in floating point or from
+# a lossy codec never do exactly: they contradict it where less than this is cancelled.
+FLOAT_NULL_DB = -90.0
+LOSSY_NULL_DB = -10.0
+
+_JOIN_SECONDS = 0.1
+
+
+def _energy(signal: NDArray[np.float64]) -> float:
+    # einsum, not a dot product: BLAS would wake threads that fight the encoders for the cores.
+    return float(np.einsum("i,i->", signal, signal))
+
+
+class CheckMeter:
+    """One redundant equation, block by block."""
+
+    def __init__(self, check: Check, grid: Grid) -> None:
+        self.check = check
+        self.form = grid.form(check.terms)
+        self.single = check.terms[0][0] if len(check.terms) == 1 else None
+        self.allowed = sum(abs(weight) for _, weight in self.form.terms) / 2
+        if not check.shows_rounding:
+            self.allowed = 0.0
+        self.samples = 0
+        self.nonzero = 0
+        self.failing = 0
+        self.max_error = 0.0
+        self.error_energy = 0.0
+        self.term_energy = 0.0
+        self.first_failure: int | None = None
+        self.last_failure = 0
+
+    def observe(self, start: int, columns: Columns, clipped: Mapping[int, NDArray[np.bool_]]) -> None:
+        """Evaluate on the next block; samples where a stream is clipped are not held against it."""
+        error, _ = columns.evaluate(self.form)
+        self.samples += len(error)
+        for key, weight in self.form.terms:
+            column = columns[key].astype(np.float64)
+            self.term_energy += weight * weight * _energy(column)
+        if not error.any():
+            return
+        for stream in self.check.streams:
+            if stream in clipped:
+                error[clipped[stream]] = 0
+        magnitude = np.abs(error)
+        self.nonzero += int(np.count_nonzero(magnitude))
+        self.max_error = max(self.max_error, float(magnitude.max()))
+        self.error_energy += _energy(error.astype(np.float64))
+        beyond = np.flatnonzero(magnitude > self.allowed)
+        if len(beyond):
+            self.failing += len(beyond)
+            self.last_failure = start + int(beyond[-1])
+            if self.first_failure is None:
+                self.first_failure = start + int(beyond[0])
+
+    def observe_silence(self, samples: int) -> None:
+        """A check of one channel, where the block is known to be silent."""
+        self.samples += samples
+
+    @property
+    def null_db(self) -> float | None:
+        if self.error_energy == 0 or self.term_energy == 0:
+            return None
+        return 10 * math.log10(self.error_energy / self.term_energy)
+
+    def finding(self, sample_rate: int) -> CheckFinding:
+        failed = self.first_failure
+        return CheckFinding(
+            equation=str(self.check),
+            exact=self.nonzero == 0,
+            null_db=self.null_db,
+            max_error_lsb=self.max_error,
+            allowed_lsb=self.allowed,
+            failing_samples=self.failing,
+            first_failure_seconds=None if failed is None else failed / sample_rate,
+        )
+
+
+@dataclass(slots=True)
+class ClippingMeter:
+    """Samples at full scale, joined to ranges."""
+
+    sample_rate: int
+    formats: Mapping[int, StreamFormat]
+    ranges: list[list[int]] = field(default_factory=list)  # stream, start, stop, samples
+
+    def observe(
+        self, start: int, stream: int, samples: NDArray, extremes: tuple[NDArray, NDArray]
+    ) -> NDArray[np.bool_] | None:
+        """A mask of the clipped samples of a block, (samples,), or None if there are none."""
+        bits = self.formats[stream].bits
+        if bits is None:
+            return None
+        top, bottom = (1 << (bits - 1)) - 1, -(1 << (bits - 1))
+        if extremes[1].max() < top and extremes[0].min() > bottom:
+            return None
+        full = (samples == top) | (samples == bottom)
+        mask = full.any(axis=0)
+        at = np.flatnonzero(mask)
+        join = int(_JOIN_SECONDS * self.sample_rate)
+        counts = full.sum(axis=0)
+        for run in np.split(at, np.flatnonzero(np.diff(at) > join) + 1):
+            first, last, count = start + int(run[0]), start + int(run[-1]) + 1, int(counts[run].sum())
+            latest = next((r for r in reversed(self.ranges) if r[0] == stream), None)
+            if latest is not None and first - latest[2] <= join:
+                latest[2], latest[3] = last, latest[3] + count
+            else:
+                self.ranges.append([stream, first, last, count])
+        return mask
+
+    def findings(self, sources_of: Mapping[int, tuple[str, ...]]) -> tuple[ClippedRange, ...]:
+        rate = self.sample_rate
+        return tuple(
+            ClippedRange(stream, start / rate, stop / rate, samples, sources_of.get(stream, ()))
+            for stream, start, stop, samples in sorted(self.ranges)
+        )
+
+
+class RangeList:
+    """Ranges of samples, in order, joined where they touch."""
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[int, int]] = []
+
+    def add(self, start: int, stop: int) -> None:
+        if self.ranges and self.ranges[-1][1] == start:
+            self.ranges[-1] = (self.ranges[-1][0], stop)
+        else:
+            self.ranges.append((start, stop))
+
+    def seconds(self, sample_rate: int) -> tuple[tuple[float, float], ...]:
+        return tuple((a / sample_rate, b / sample_rate) for a, b in self.ranges)
+
+    @property
+    def samples(self) -> int:
+        return sum(b - a for a, b in self.ranges)
+
+
+def used_channels(terms: Mapping[object, tuple[tuple[StreamChannel, object], ...]]) -> set[StreamChannel]:
+    """All stream channels that some combinations read."""
+    return {key for combination in terms.values() for key, _ in combination}

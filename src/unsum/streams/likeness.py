@@ -1,0 +1,99 @@
+"""Do two recovered sources share a sound that a third source could have put there?
+
+A source whose column is a sum of two other columns, and which only ever sounds together
+with both, leaves no trace in the relations between streams: it is taken for a change of
+the other two. But then the two recovered signals contain it at the very same sample,
+so that their whitened cross-correlation has a peak at lag zero. Two sources of their
+own have none there; what a microphone picks up of the loudspeakers comes later than
+what the loudspeakers were given, and peaks at other lags.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Peaks of two sources that share nothing stay below six times the typical height.
+SHARED_PEAK = 7.5
+
+# Edges of the bands that are looked at one by one and together, as shares of the sample rate.
+_BANDS = ((0.001, 0.5), (0.001, 0.02), (0.02, 0.08), (0.08, 0.25), (0.25, 0.5))
+
+_NEAREST_LAG = 8  # samples; nearer than this the peak itself is wide
+_FEWEST_BINS = 40  # fewer have no typical height to compare with
+
+
+def shared_peak(
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    *,
+    one_floor: float = 0.0,
+    other_floor: float = 0.0,
+) -> float:
+    """Height of the correlation at lag zero over its typical height at other lags.
+
+    Every bin of every block counts alike, whatever its power, because a third source
+    may be loud where the other two are faint. The largest height is taken over
+    frequency bands and over runs of blocks, because it may sound for a short time.
+
+    Parameters
+    ----------
+    one, other : (blocks, samples)
+        The same passages of both sources, in the order of time.
+    one_floor, other_floor : float
+        Power per sample of the rounding errors in them, which may be shared too:
+        bins that do not stand well above it are not looked at.
+
+    Returns
+    -------
+    peak : float
+        Above ``SHARED_PEAK`` the two share something.
+    """
+    samples = one.shape[1]
+    window = np.hanning(samples + 1)[:-1]
+    spectrum, spectrum_of_other = np.fft.rfft(one * window), np.fft.rfft(other * window)
+    cross = spectrum * spectrum_of_other.conj()
+    size = np.abs(cross)
+    scale = 100.0 * (window**2).sum()
+    heard = (
+        (np.abs(spectrum) ** 2 > scale * one_floor)
+        & (np.abs(spectrum_of_other) ** 2 > scale * other_floor)
+        & (size > 0)
+    )
+    phases = np.divide(cross, size, out=np.zeros_like(cross), where=heard)
+    frequencies = np.fft.rfftfreq(samples)
+    highest = 0.0
+    for low, high in _BANDS:
+        inside = (frequencies >= low) & (frequencies < high)
+        correlation = np.fft.irfft(phases * inside, samples)[:, : samples // 2] * samples
+        highest = max(highest, _highest_peak(correlation, (heard & inside).sum(axis=1)))
+    return highest
+
+
+def _highest_peak(correlation: NDArray[np.float64], bins: NDArray[np.int64]) -> float:
+    """Largest ``abs(lag 0) / typical height`` over runs of 1, 2, 4, ... blocks."""
+    blocks = len(correlation)
+    sums = np.concatenate((np.zeros((1, correlation.shape[1])), np.cumsum(correlation, axis=0)))
+    counts = np.concatenate(([0], np.cumsum(bins)))
+    highest, length = 0.0, 1
+    while True:
+        length = min(length, blocks)
+        starts = np.arange(0, blocks - length + 1, max(1, length // 4))
+        starts = starts[counts[starts + length] - counts[starts] >= _FEWEST_BINS]
+        if len(starts):
+            runs = sums[starts + length] - sums[starts]
+            typical = 1.4826 * np.median(np.abs(runs[:, _NEAREST_LAG:]), axis=1)
+            # Two equal signals have nothing but the peak: random phases say how low lags can be.
+            typical = np.maximum(typical, 0.5 * np.sqrt(2.0 * (counts[starts + length] - counts[starts])))
+            highest = max(highest, float((np.abs(runs[:, 0]) / typical).max()))
+        if length == blocks:
+            return highest
+        length *= 2
+
+
+def faintest_shared_db(blocks: int, samples: int) -> float:
+    """Level of the faintest shared sound that would be noticed, against the two sources.
+
+    For broadband sources of equal level: the peak of ``n`` bins of which a share ``g``
+    of the power is common is ``g * pi / 4 * n``, its typical height ``sqrt(n / 2)``.
+    """
+    bins = blocks * samples / 2
+    return float(10 * np.log10(SHARED_PEAK * np.sqrt(0.5 / bins) * 4 / np.pi))
