@@ -266,11 +266,12 @@ def _take_apart(group: Group, log: PassageLog, block_samples: int) -> _Finding:
     exact = _in_mode(group, log, "exact", block_samples)
     if not exact.parts.missing:
         return exact
-    if set(log.exact) == set(log.rounded) and not log.faint:
-        return exact  # nothing here is rounded
     rounded = _in_mode(group, log, "rounded", block_samples)
-    has_rounding = set(log.rounded) != set(log.exact) and any(errors.most.any() for errors in log.errors.values())
-    return rounded if has_rounding else exact
+    if not rounded.parts.missing:
+        return rounded
+    # Both failed: the reasons are those of the reading that more blocks speak for.
+    in_steps = sum(passage.blocks for space, passage in log.rounded.items() if space not in log.exact)
+    return rounded if in_steps > log.sounding_blocks // 2 else exact
 
 
 def _in_mode(group: Group, log: PassageLog, mode: Mode, block_samples: int) -> _Finding:
@@ -328,6 +329,8 @@ def _shared_sounds(
         matrix = np.array([column for part in sounding for column in part.columns], dtype=float).T
         inverse = np.linalg.pinv(matrix)
         recovered = np.einsum("jc,bct->jbt", inverse, blocks)
+        if mode == "exact" and np.abs(recovered - np.rint(recovered)).max() > 1e-3:
+            return ["the sources would not be whole numbers, so there is at least one more"], []
         noise = (inverse**2).sum(axis=1) / 12 * (mode == "rounded")
         ends = np.cumsum([len(part.columns) for part in sounding])
         slices = [slice(end - len(part.columns), end) for end, part in zip(ends, sounding, strict=True)]

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 # Peaks of two sources that share nothing stay below six times the typical height.
 SHARED_PEAK = 7.5
 
-# Edges of the bands that are looked at one by one and together, as shares of the sample rate.
-_BANDS = ((0.001, 0.5), (0.001, 0.02), (0.02, 0.08), (0.08, 0.25), (0.25, 0.5))
+# Bands that are looked at together and one by one: lowest and highest frequency as shares
+# of the sample rate, and the nearest lag in samples to which the peak itself does not reach.
+_BANDS = ((0.001, 0.5, 8), (0.001, 0.02, 64), (0.02, 0.08, 24), (0.08, 0.25, 8), (0.25, 0.5, 8))
 
-_NEAREST_LAG = 8  # samples; nearer than this the peak itself is wide
+# Two tones of one pitch correlate at lag zero as they do at every period.
+_ABOVE_OTHER_LAGS = 1.25
+
 _FEWEST_BINS = 40  # fewer have no typical height to compare with
 
 
@@ -48,7 +51,8 @@ def shared_peak(
         Above ``SHARED_PEAK`` the two share something.
     """
     samples = one.shape[1]
-    window = np.hanning(samples + 1)[:-1]
+    # Tones leak less than the rounding of 16 bits, so that each bin hears what is in it.
+    window = np.kaiser(samples, 14.0)
     spectrum, spectrum_of_other = np.fft.rfft(one * window), np.fft.rfft(other * window)
     cross = spectrum * spectrum_of_other.conj()
     size = np.abs(cross)
@@ -61,29 +65,44 @@ def shared_peak(
     phases = np.divide(cross, size, out=np.zeros_like(cross), where=heard)
     frequencies = np.fft.rfftfreq(samples)
     highest = 0.0
-    for low, high in _BANDS:
+    for low, high, nearest_lag in _BANDS:
         inside = (frequencies >= low) & (frequencies < high)
-        correlation = np.fft.irfft(phases * inside, samples)[:, : samples // 2] * samples
-        highest = max(highest, _highest_peak(correlation, (heard & inside).sum(axis=1)))
+        correlation = np.fft.irfft(phases * inside, samples)* samples
+        near, far = correlation[:, 0], correlation[:, nearest_lag : samples // 4]
+        before = correlation[:, -samples // 4 : -nearest_lag]
+        others = np.concatenate((far, before), axis=1)
+        highest = max(highest, _highest_peak(near, others, (heard & inside).sum(axis=1)))
     return highest
 
 
-def _highest_peak(correlation: NDArray[np.float64], bins: NDArray[np.int64]) -> float:
-    """Largest ``abs(lag 0) / typical height`` over runs of 1, 2, 4, ... blocks."""
-    blocks = len(correlation)
-    sums = np.concatenate((np.zeros((1, correlation.shape[1])), np.cumsum(correlation, axis=0)))
-    counts = np.concatenate(([0], np.cumsum(bins)))
+def _highest_peak(
+    at_zero: NDArray[np.float64], at_others: NDArray[np.float64], bins: NDArray[np.int64]
+) -> float:
+    """Largest ``abs(lag 0) / typical height`` over runs of 1, 2, 4, ... blocks.
+
+    Parameters
+    ----------
+    at_zero : (blocks,)
+    at_others : (blocks, lags)
+    bins : (blocks,)
+        How many bins were summed.
+    """
+    blocks = len(at_zero)
+    sums = [
+        np.concatenate((np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)))
+        for values in (at_zero, at_others, bins)
+    ]
     highest, length = 0.0, 1
     while True:
         length = min(length, blocks)
         starts = np.arange(0, blocks - length + 1, max(1, length // 4))
-        starts = starts[counts[starts + length] - counts[starts] >= _FEWEST_BINS]
-        if len(starts):
-            runs = sums[starts + length] - sums[starts]
-            typical = 1.4826 * np.median(np.abs(runs[:, _NEAREST_LAG:]), axis=1)
-            # Two equal signals have nothing but the peak: random phases say how low lags can be.
-            typical = np.maximum(typical, 0.5 * np.sqrt(2.0 * (counts[starts + length] - counts[starts])))
-            highest = max(highest, float((np.abs(runs[:, 0]) / typical).max()))
+        zero, others, counts = (values[starts + length] - values[starts] for values in sums)
+        others = np.abs(others)
+        # Two equal signals have nothing but the peak: random phases say how low lags can be.
+        typical = np.maximum(1.4826 * np.median(others, axis=1), 0.5 * np.sqrt(2.0 * counts))
+        stands_out = (np.abs(zero) > _ABOVE_OTHER_LAGS * others.max(axis=1)) & (counts >= _FEWEST_BINS)
+        heights = np.abs(zero)[stands_out] / typical[stands_out]
+        highest = max(highest, float(heights.max(initial=0.0)))
         if length == blocks:
             return highest
         length *= 2

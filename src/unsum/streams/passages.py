@@ -6,6 +6,7 @@ bounded number of blocks of every kind of passage is kept to listen to later.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,7 @@ class PassageLog:
     unclear: int = 0  # blocks whose exact relations could not be told
     faint: int = 0  # blocks whose relations within rounding fit neither side of them
     _recent: list[Reading] = field(default_factory=list)
-    _before: tuple[int, Reading, Block | None] | None = None
+    _before: "_Steady | None" = None
     _clear: Subspace = ()
     _waiting: list[Block] = field(default_factory=list)
     _waited: int = 0
@@ -109,11 +110,12 @@ class PassageLog:
 
         Two sources that start at the same moment share a click, though no sound.
         """
-        steady = self._before is not None and self._before[:2] == (number - 1, reading)
-        if steady and self._before is not None and self._before[2] is not None:
-            self.kept.offer(reading, self._before[2])
+        steady = self._before is not None and self._before.number == number - 1
+        steady = steady and self._before is not None and _alike(self._before.reading, reading)
+        if steady and self._before is not None and self._before.block is not None:
+            self.kept.offer(self._before.reading, self._before.block)
         several = max(len(reading.exact or ()), len(reading.rounded or ())) > 1
-        self._before = (number, reading, block.copy() if steady and several else None)
+        self._before = _Steady(number, reading, block.copy() if steady and several else None)
 
     def _read(self, block: Block) -> Reading | None:
         """The block's reading; None where it hangs on a few samples at an edge."""
@@ -179,6 +181,20 @@ class PassageLog:
             found.append(float(10 * np.log10(max(left.min(), 1e-20))))
             found.sort()
             del found[4:]
+
+
+class _Steady(NamedTuple):
+    """The block before; with its samples if the same sounded in the one before that."""
+
+    number: int
+    reading: Reading
+    block: Block | None
+
+
+def _alike(one: Reading, other: Reading) -> bool:
+    return (one.exact is not None and one.exact == other.exact) or (
+        one.rounded is not None and one.rounded == other.rounded
+    )
 
 
 def _count(passages: dict[Subspace, Passage], space: Subspace, number: int, start_sample: int) -> None:

@@ -1,0 +1,231 @@
+"""The three jobs and their tools as functions: paths in, frozen findings out."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+from unsum.errors import Cancelled, OutputExistsError, UnsumError, UsageError
+from unsum.media.probe import probe
+from unsum.media.remux import reserve_output
+from unsum.recovery.discovery import FoundRecipe, discover_recipe
+from unsum.recovery.findings import RecoveryFinding
+from unsum.recovery.recover import Plan, make_plan, output_path, recover_recording
+from unsum.streams.recipe import Recipe, format_recipe, load_recipe
+
+Progress = Callable[[float, float, str], None]
+PathArgument = str | PathLike[str]
+
+MEDIA_SUFFIXES = {".mkv", ".mka", ".mp4", ".m4v", ".mov", ".webm", ".ts", ".flv"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One file of several: what was found, or why it failed."""
+
+    input: Path
+    finding: RecoveryFinding | None
+    error: UnsumError | None
+
+
+def plan_recovery(
+    recording: PathArgument,
+    *,
+    recipe: PathArgument | Recipe | None = None,
+    output: PathArgument | None = None,
+    out_dir: PathArgument | None = None,
+    progress: Progress | None = None,
+) -> tuple[Plan, FoundRecipe | None]:
+    """Everything `recover` decides before it writes: recipe, combinations, offsets, names.
+
+    Returns
+    -------
+    plan : Plan
+    found : FoundRecipe or None
+        The recipe with its evidence, where it was found from the audio.
+    """
+    path = Path(recording)
+    if output is not None and out_dir is not None:
+        raise UsageError("output and out_dir exclude each other; give one")
+    described = probe(path)
+    target = output_path(
+        path, output=None if output is None else Path(output), out_dir=None if out_dir is None else Path(out_dir)
+    )
+    found = None
+    if recipe is None:
+        found = discover_recipe(described, progress=progress)
+        known = found.recipe
+    else:
+        known = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    return make_plan(described, known, output=target), found
+
+
+def recover(
+    recording: PathArgument,
+    *,
+    recipe: PathArgument | Recipe | None = None,
+    output: PathArgument | None = None,
+    out_dir: PathArgument | None = None,
+    verify: bool = False,
+    compression_level: int = 8,
+    keep_streams: bool = False,
+    write_recipe: PathArgument | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> RecoveryFinding:
+    """Untangle the streams of a recording; write a new file with the video copied.
+
+    Parameters
+    ----------
+    recording : path
+    recipe : path, Recipe or None
+        What each stream is a sum of; None finds it from the audio.
+    output, out_dir : path, optional
+        ``NAME.unsum.EXT`` beside the input by default.
+    verify : bool
+        Decode the written file, mix it again by the recipe, compare with the streams.
+    compression_level : 0..12
+        FLAC: 0 to 8 libFLAC's levels, 9 to 12 FFmpeg's.
+    keep_streams : bool
+        Copy the original audio streams as well.
+    write_recipe : path, optional
+        Write the recipe that was used, with its evidence as comments.
+    overwrite : bool
+    progress : callable ``(done_seconds, total_seconds, what)``
+        Raise `Cancelled` from it to stop; nothing half written stays.
+
+    Raises
+    ------
+    UsageError, InputError, RefusedError, OutputExistsError, OutputError
+    """
+    if not 0 <= compression_level <= 12:
+        raise UsageError(f"compression level {compression_level} is not between 0 and 12")
+    target = output_path(
+        Path(recording),
+        output=None if output is None else Path(output),
+        out_dir=None if out_dir is None else Path(out_dir),
+    )
+    # Before the long work of finding a recipe, not after it.
+    probe(recording)
+    reserve_output(target, overwrite=overwrite, inputs=[Path(recording)]).unlink()
+    if write_recipe is not None and Path(write_recipe).exists() and not overwrite:
+        raise OutputExistsError(f"{write_recipe} exists; choose another name or overwrite with -y")
+    plan, found = plan_recovery(recording, recipe=recipe, output=output, out_dir=out_dir, progress=progress)
+    if write_recipe is not None:
+        save_recipe(write_recipe, plan.recipe, found)
+    finding = recover_recording(
+        plan,
+        verify=verify,
+        compression_level=compression_level,
+        overwrite=overwrite,
+        keep_streams=keep_streams,
+        progress=progress,
+    )
+    return finding if found is None else replace(finding, evidence=found.evidence)
+
+
+def recover_all(
+    recordings: Sequence[PathArgument],
+    *,
+    jobs: int = 1,
+    started: Callable[[Path], Progress | None] = lambda path: None,
+    finished: Callable[[Outcome], None] = lambda outcome: None,
+    **options,
+) -> tuple[Outcome, ...]:
+    """`recover` for many files; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    recordings : paths
+    jobs : how many at a time; one already keeps two cores busy
+    started : called with each path as its work begins; gives its progress callback
+    finished : called with each outcome as it comes
+    options : as for `recover`
+
+    Returns
+    -------
+    outcomes : in the order of ``recordings``
+    """
+    if jobs < 1:
+        raise UsageError(f"{jobs} jobs; at least 1")
+    if len(recordings) > 1 and (options.get("output") or options.get("write_recipe")):
+        raise UsageError("one output name for several recordings; give --out-dir instead")
+    stop = threading.Event()
+
+    def one(recording: PathArgument) -> Outcome:
+        path = Path(recording)
+        if stop.is_set():
+            return Outcome(path, None, Cancelled("not begun"))
+        told = started(path)
+
+        def progress(done: float, total: float, what: str) -> None:
+            if stop.is_set():
+                raise Cancelled(f"{path.name}: stopped at {done:.0f} s of {total:.0f} s; nothing was kept")
+            if told is not None:
+                told(done, total, what)
+
+        try:
+            outcome = Outcome(path, recover(path, progress=progress, **options), None)
+        except UnsumError as error:
+            outcome = Outcome(path, None, error)
+        finished(outcome)
+        return outcome
+
+    if jobs == 1 or len(recordings) == 1:
+        return tuple(one(recording) for recording in recordings)
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            return tuple(pool.map(one, recordings))
+        except BaseException:
+            stop.set()
+            raise
+
+
+def recordings_in(paths: Sequence[PathArgument]) -> tuple[Path, ...]:
+    """The paths, with each folder replaced by the recordings in it; what unsum wrote is left out.
+
+    Raises
+    ------
+    UsageError
+        If a folder holds no recording.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(
+            file
+            for file in path.iterdir()
+            if file.suffix.lower() in MEDIA_SUFFIXES and not file.stem.endswith(".unsum") and file.name[0] != "."
+        )
+        if not inside:
+            raise UsageError(f"no recording in {path}; looked for {', '.join(sorted(MEDIA_SUFFIXES))}")
+        found += inside
+    return tuple(found)
+
+
+def save_recipe(path: PathArgument, recipe: Recipe, found: FoundRecipe | None) -> None:
+    """Write a recipe as TOML, with the evidence it was found by as comments."""
+    comment = "" if found is None else "Found from the audio.\n" + "\n".join(found.evidence)
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_text(format_recipe(recipe, comment=comment), encoding="utf-8")
+    partial.replace(target)
+
+
+def doctor() -> dict:
+    """Versions of what unsum stands on, and which codecs are there."""
+    import platform
+
+    from unsum import __version__
+    from unsum.media.health import codecs_present, library_versions
+
+    versions = {"unsum": __version__, "Python": platform.python_version(), "system": platform.platform()}
+    return {
+        "versions": versions | library_versions(),
+        "codecs": codecs_present(),
+        "notes": ["PyAV's wheels carry FFmpeg with GPL parts: mind that where you bundle them."],
+    }

@@ -1,0 +1,82 @@
+"""The command line: arguments in, a call of the api, a rendering out.
+
+stdout is data, stderr is talk. Every command module is imported only when it runs.
+"""
+
+import importlib
+import os
+import sys
+
+import click
+
+from unsum import __version__
+from unsum.errors import UnsumError
+
+COMMANDS = {
+    "recover": ("recover_command", "Untangle the streams of a recording; copy the video."),
+    "inspect": ("inspect_command", "Streams, layouts, true word length, which holds which."),
+    "null": ("null_command", "How deep do two files cancel: number, bands, time."),
+    "doctor": ("doctor_command", "Versions, codecs, optional parts found."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"unsum.cli.{cmd_name}")
+        return getattr(module, COMMANDS[cmd_name][0])
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Told from the table above: help for all must not import all.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="unsum %(version)s")
+def group() -> None:
+    """Take a mix apart with what you already have.
+
+    Exit codes: 0 done, 1 internal error, 2 usage, 3 cannot read or write,
+    4 refused, 5 output exists, 6 some of many failed, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """The entry point: every error becomes one line and its documented exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; give its exit code."""
+    try:
+        result = group.main(arguments, prog_name="unsum", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("unsum: interrupted; nothing half written was kept", err=True)
+        return 130
+    except UnsumError as error:
+        click.echo(f"unsum: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("UNSUM_TRACEBACK"):
+            raise
+        click.echo(
+            f"unsum: internal error: {type(error).__name__}: {error}; "
+            "set UNSUM_TRACEBACK=1 and run again for the details to report",
+            err=True,
+        )
+        return 1

@@ -1,0 +1,132 @@
+"""``unsum recover``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+RECIPE_HELP = """\b
+A recipe is a TOML file that says what was summed into each audio stream:
+  [sources]
+  zoom    = { layout = "mono",   title = "Zoom broadcast" }
+  voice   = { layout = "stereo", title = "Voice" }
+  desktop = { layout = "7.1",    title = "Desktop 7.1" }
+  [streams]
+  0 = "desktop + desktop[FL,FR] + zoom"
+  1 = "voice + desktop[FL,FR] + zoom"
+  2 = "desktop[FL,FR] + zoom"
+A term is [number *] source [channels]; channels go to channels of the same
+name, a mono source to FL and FR. Without a recipe it is found from the audio,
+which works where each source is silent at times while others sound.
+"""
+
+
+@click.command(name="recover", epilog=RECIPE_HELP)
+@click.argument("recordings", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="REC...")
+@click.option("--recipe", type=click.Path(path_type=Path), help="What each stream is a sum of (TOML).")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write. [default: REC.unsum.EXT]")
+@click.option("--out-dir", type=click.Path(path_type=Path), help="The folder to write to.")
+@click.option("--verify", is_flag=True, help="Decode the result, mix it again, compare with the streams.")
+@click.option(
+    "--compression-level",
+    type=click.IntRange(0, 12),
+    default=8,
+    show_default=True,
+    help="FLAC: 0-8 libFLAC's levels, 9-12 FFmpeg's.",
+)
+@click.option("--keep-streams", is_flag=True, help="Copy the original audio streams as well.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Files at a time.")
+@click.option("--write-recipe", type=click.Path(path_type=Path), metavar="F", help="Write the recipe that was used.")
+@click.option("--export-ffmpeg", is_flag=True, help="Print the ffmpeg command that does the same; write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; write nothing but --write-recipe.")
+@click.option("-y", "--overwrite", is_flag=True, help="Overwrite what is there.")
+@click.option("-q", "--quiet", is_flag=True, help="Only errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Also every equation and the evidence.")
+def recover_command(
+    recordings: tuple[Path, ...],
+    recipe: Path | None,
+    output: Path | None,
+    out_dir: Path | None,
+    verify: bool,
+    compression_level: int,
+    keep_streams: bool,
+    jobs: int,
+    write_recipe: Path | None,
+    export_ffmpeg: bool,
+    as_json: bool,
+    dry_run: bool,
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Untangle the streams of recordings, exactly.
+
+    Each REC (or each recording in a folder REC) holds audio streams that are
+    different sums of the same sources. A new file is written with the video
+    copied and every source on a stream of its own.
+    """
+    from unsum import api
+    from unsum.cli.progress import ProgressDisplay
+    from unsum.report.recovery import error_lines, finding_text, outcomes_json, plan_text, warning_lines
+
+    paths = api.recordings_in(recordings)
+    if dry_run or export_ffmpeg:
+        return _show_plans(paths, recipe, output, out_dir, write_recipe, compression_level, export_ffmpeg, plan_text)
+
+    def finished(outcome: "api.Outcome") -> None:
+        if outcome.error is not None:
+            if len(paths) > 1 or as_json:
+                click.echo(f"unsum: {outcome.input.name}: {outcome.error}", err=True)
+        elif outcome.finding is not None and not quiet:
+            if not as_json:
+                click.echo(finding_text(outcome.finding, verbose=verbose))
+            for line in warning_lines(outcome.finding):
+                click.echo(line, err=True)
+
+    with ProgressDisplay(quiet=quiet or as_json) as display:
+        outcomes = api.recover_all(
+            paths,
+            jobs=jobs,
+            started=display.start,
+            finished=finished,
+            recipe=recipe,
+            output=output,
+            out_dir=out_dir,
+            verify=verify,
+            compression_level=compression_level,
+            keep_streams=keep_streams,
+            write_recipe=write_recipe,
+            overwrite=overwrite,
+        )
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if as_json:
+        click.echo(outcomes_json(outcomes))
+    if len(outcomes) == 1:
+        if failed and not as_json:
+            raise failed[0]
+        return failed[0].exit_code if failed else 0
+    if failed:
+        click.echo("\n".join(error_lines(outcomes)), err=True)
+        return 6
+    return 0
+
+
+def _show_plans(paths, recipe, output, out_dir, write_recipe, compression_level, export_ffmpeg, plan_text) -> int:
+    from unsum import api
+
+    for path in paths:
+        plan, found = api.plan_recovery(path, recipe=recipe, output=output, out_dir=out_dir)
+        if write_recipe is not None:
+            api.save_recipe(write_recipe, plan.recipe, found)
+        if export_ffmpeg:
+            from unsum.export.ffmpeg import export_command, shell_command
+
+            export = export_command(plan, compression_level=compression_level)
+            click.echo(shell_command(export.command))
+            for caveat in export.caveats:
+                click.echo(f"note: {caveat}", err=True)
+        else:
+            click.echo(plan_text(plan, found))
+    sys.stdout.flush()
+    return 0
