@@ -21,13 +21,15 @@ each scene is also recovered without its recipe.
 import argparse
 import importlib
 import importlib.util
+import itertools
 import re
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ from unsum.errors import UnsumError
 from unsum.media.probe import probe
 from unsum.recovery.findings import RecoveryFinding, SourceFinding
 from unsum.recovery.recover import make_plan, recover_recording
-from unsum.streams.recipe import Recipe, format_recipe, parse_recipe
+from unsum.streams.recipe import Recipe, format_recipe, mixing_equations, parse_recipe
 
 Steps = NDArray[np.float64]
 
@@ -105,7 +107,7 @@ class Truth:
         """Stretches in which the same streams are present."""
         changes = np.flatnonzero(np.any(np.diff(self.present, axis=1), axis=0)) + 1
         edges = [0, *changes.tolist(), self.samples]
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in itertools.pairwise(edges):
             if start < stop:
                 yield slice(start, stop), frozenset(np.flatnonzero(self.present[:, start]).tolist())
 
@@ -141,7 +143,9 @@ def decode_steps(path: Path, *, ffmpeg: str, stream: int, channels: int, bits: i
 # The judgement ---------------------------------------------------------------------------------------
 
 
-def judge(scene: Scene, lost: Lost | None, finding: RecoveryFinding, *, ffmpeg: str, verdict: Verdict) -> None:
+def judge(
+    scene: Scene, lost: Lost | None, finding: RecoveryFinding, recording: Path, *, ffmpeg: str, verdict: Verdict
+) -> None:
     """Compare a finished recovery with the truth, and add what is wrong to the verdict."""
     truth = Truth(scene, lost, late=finding.late_samples, samples=finding.samples)
     complain = verdict.wrong.append
@@ -149,13 +153,13 @@ def judge(scene: Scene, lost: Lost | None, finding: RecoveryFinding, *, ffmpeg: 
         complain(complaint)
     determined = truth.determined(frozenset(range(len(scene.streams))))
     recorded = truth.recorded()
-    position = 0
+    written: dict[str, Steps] = {}
     for source in finding.sources:
         keys = [(source.name, channel) for channel in CHANNELS[scene.sources[source.name].layout]]
         expected = all(determined[key] for key in keys if key in recorded)
         if source.determined != expected:
             complain(f"{source.name} is {'' if expected else 'not '}determined, which was not said")
-        unnamed = {channel for _, channel in keys if not determined[_, channel]} - set(source.reasons)
+        unnamed = {channel for _, channel in keys if not determined[source.name, channel]} - set(source.reasons)
         if unnamed:
             complain(f"{source.name}: nothing said about {', '.join(sorted(unnamed))}, which nothing determines")
         if not source.determined:
@@ -163,15 +167,20 @@ def judge(scene: Scene, lost: Lost | None, finding: RecoveryFinding, *, ffmpeg: 
             continue
         verdict.sources["determined"] += 1
         assert finding.output is not None
-        found = decode_steps(
-            finding.output, ffmpeg=ffmpeg, stream=position, channels=len(keys), bits=scene.bits
-        )
-        position += 1
+        (position,) = [stream.number for stream in probe(finding.output).audio if stream.title == source.name]
+        found = decode_steps(finding.output, ffmpeg=ffmpeg, stream=position, channels=len(keys), bits=scene.bits)
         if found.shape[1] != finding.samples:
             complain(f"{source.name} has {found.shape[1]} samples, {finding.samples} were reported")
             continue
+        written[source.name] = found
         for complaint in _samples(truth, finding, source, found, verdict):
             complain(complaint)
+    for complaint in _kept(finding, recording):
+        complain(complaint)
+    for stream in set(range(len(scene.streams))) - known_streams(scene, written.keys()) - set(finding.kept_streams):
+        complain(f"stream {stream} was neither rebuilt nor kept")
+    for complaint in _verification(truth, finding, written):
+        complain(complaint)
     verdict.clipped = finding.clipped_samples
 
 
@@ -189,15 +198,46 @@ def _claims(truth: Truth, finding: RecoveryFinding) -> Iterator[str]:
         true = int(np.count_nonzero(truth.full_scale(stream)))
         if said != true:
             yield f"stream {stream}: {said} samples at full scale were reported, there are {true}"
-    if finding.verification is not None and finding.verification.bit_exact and scene.rounded:
-        # Possible: sources that were each rounded once can add up to the rounded sum, but seldom for seconds.
-        if all(len(equation.terms) == 1 for equation in scene.equations):
-            return
-        yield "verified bit for bit, but the recorder rounded" if _mixes(scene) else ""
 
 
-def _mixes(scene: Scene) -> bool:
-    return False and bool(scene)
+def _verification(truth: Truth, finding: RecoveryFinding, written: Mapping[str, Steps]) -> Iterator[str]:
+    """Mix the decoded sources again and see whether what verification said of that is so."""
+    said, scene = finding.verification, truth.scene
+    if said is None:
+        return
+    everywhere = truth.present.all(axis=0)
+    known = known_streams(scene, written.keys())
+    if not known.isdisjoint(said.not_rebuilt):
+        yield f"verification leaves out streams {said.not_rebuilt}, but {sorted(known)} can be rebuilt"
+    for stream in sorted(known):
+        equation = scene.equations[stream]
+        mixed = np.zeros((len(CHANNELS[equation.layout]), truth.samples))
+        for term in equation.terms:
+            for here, there in scenes.routes(term, scene.sources[term.source].layout, equation.layout):
+                mixed[there] += term.gain * written[term.source][here]
+        differing = int(np.count_nonzero((mixed != truth.held(stream))[:, everywhere]))
+        claimed = said.differing.get(stream, 0)
+        # Blocks with a hole are skipped whole, so fewer may have been counted there.
+        if claimed > differing or (claimed < differing and (everywhere.all() or not claimed)):
+            yield f"verification counts {claimed} differing samples in stream {stream}, there are {differing}"
+
+
+def _kept(finding: RecoveryFinding, recording: Path) -> Iterator[str]:
+    """Streams that cannot be rebuilt are in the output packet for packet."""
+    assert finding.output is not None
+    before, after = scenes.packet_fingerprints(recording), scenes.packet_fingerprints(finding.output)
+    for stream in finding.kept_streams:
+        if before[stream] not in after:
+            yield f"stream {stream} is said to be kept, but its packets are not in the output"
+
+
+def known_streams(scene: Scene, written: Collection[str]) -> set[int]:
+    """The streams that are sums of written sources alone."""
+    return {
+        stream
+        for stream, equation in enumerate(scene.equations)
+        if all(term.source in written for term in equation.terms)
+    }
 
 
 def _samples(
@@ -293,4 +333,119 @@ def _recover(
             verdict.sources["undetermined, named"] += len(hidden)
             verdict.wrong += [f"{name} is not named in: {error}" for name in hidden if name not in str(error)]
         return
-    judge(scene, lost, finding, ffmpeg=ffmpeg, verdict=verdict)
+    judge(scene, lost, finding, recording, ffmpeg=ffmpeg, verdict=verdict)
+
+
+# Without the recipe ----------------------------------------------------------------------------------
+
+
+def find_discovery() -> Callable[..., object] | None:
+    """`unsum.recovery.discovery.discover_recipe`, or None where there is no such module."""
+    if importlib.util.find_spec("unsum.recovery.discovery") is None:
+        return None
+    return importlib.import_module("unsum.recovery.discovery").discover_recipe
+
+
+def _discovered(discover: Callable[..., object], recording: Path, recipe: Recipe) -> str:
+    """How a search without the recipe ended: "right", "false", or "not found"."""
+    try:
+        found = discover(recording)
+    except UnsumError:
+        return "not found"
+    found = getattr(found, "recipe", found)
+    if not isinstance(found, Recipe):
+        return "not found"
+    channels = {stream.number: stream.channels for stream in probe(recording).audio}
+    if _columns(found, channels) == _columns(recipe, channels):
+        return "right"
+    print(f"false recipe for\n{format_recipe(recipe)}\nwas\n{format_recipe(found)}", file=sys.stderr)
+    return "false"
+
+
+def _columns(recipe: Recipe, channels: Mapping[int, tuple[str, ...]]) -> set[frozenset[tuple[str, Fraction]]]:
+    """How each unknown goes into the stream channels, up to its own gain: what a recipe says but for names."""
+    columns: dict[object, dict[str, Fraction]] = {}
+    for key, row in mixing_equations(recipe, channels).rows.items():
+        for unknown, gain in row.items():
+            columns.setdefault(unknown, {})[str(key)] = gain
+    return {frozenset((key, gain / column[min(column)]) for key, gain in column.items()) for column in columns.values()}
+
+
+# The table -------------------------------------------------------------------------------------------
+
+
+def print_table(verdicts: list[Verdict], *, wall_seconds: float, discovery: str) -> None:
+    """What was asked, what was reached, and the seeds that failed."""
+    failing = [verdict for verdict in verdicts if verdict.wrong]
+    sources = sum((verdict.sources for verdict in verdicts), Counter())
+    bounds = [pair for verdict in verdicts for pair in verdict.bounds]
+    hours = sum(verdict.seconds for verdict in verdicts) / 3600
+    rows = [
+        ("scenes", str(len(verdicts)), f"{hours:.2f} h of recordings in {wall_seconds:.0f} s"),
+        ("  nothing wrong", f"{len(verdicts) - len(failing)}", "asked: all"),
+        ("  refused", f"{sum(bool(v.refused) for v in verdicts)}", "nothing determined in them, unless listed below"),
+        ("sources determined", str(sources["determined"]), f"{sum(v.samples for v in verdicts):,} samples compared"),
+        ("sources undetermined", str(sources["undetermined, named"]), "each named"),
+        ("rounded sources", str(len(bounds)), "each within the ±n LSB that was claimed, unless listed below"),
+    ]
+    for claimed, count in sorted(Counter(claimed for claimed, _ in bounds).items()):
+        greatest = Counter(reached for c, reached in bounds if c == claimed)
+        told = ", ".join(f"{n} LSB in {times}" for n, times in sorted(greatest.items()))
+        rows.append((f"  claimed ±{claimed} LSB", str(count), f"greatest error: {told}"))
+    rows.append(("samples at full scale", str(sum(v.clipped for v in verdicts)), "counted in the right streams"))
+    if discovery:
+        rows.append(("without a recipe", "", discovery))
+    for name, figure, remark in rows:
+        print(f"{name:24}{figure:>8}   {remark}")
+    print(f"{len(failing)} failing seeds{':' if failing else ''}")
+    for verdict in failing:
+        print(f"  {verdict.seed}: {verdict.wrong[0]}")
+        for reason in verdict.wrong[1:]:
+            print(f"  {' ' * len(str(verdict.seed))}  {reason}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=200, metavar="N", help="how many (default 200)")
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="seed of the first one (default 0)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="just these")
+    parser.add_argument("--no-verify", action="store_true", help="recover without verification")
+    parser.add_argument("--discover", action="store_true", help="also search for each recipe in the audio")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the files there")
+    options = parser.parse_args()
+    ffmpeg = scenes.find_ffmpeg()
+    if ffmpeg is None:
+        parser.error("no ffmpeg on the PATH and no imageio-ffmpeg installed: nothing to judge with")
+    discover = find_discovery() if options.discover else None
+    seeds = options.seeds or range(options.first, options.first + options.scenes)
+    verdicts = []
+    began = time.monotonic()
+    for done, seed in enumerate(seeds, start=1):
+        with tempfile.TemporaryDirectory() as folder:
+            if options.keep:
+                options.keep.mkdir(parents=True, exist_ok=True)
+            verdicts.append(
+                run_scene(
+                    seed,
+                    options.keep or Path(folder),
+                    ffmpeg=ffmpeg,
+                    verify=not options.no_verify,
+                    discover=discover,
+                )
+            )
+        if verdicts[-1].wrong:
+            print(f"seed {seed}: {verdicts[-1].wrong[0]}", file=sys.stderr)
+        elif done % 20 == 0:
+            print(f"{done} of {len(seeds)}", file=sys.stderr)
+    discovery = ""
+    if options.discover:
+        told = Counter(verdict.discovered for verdict in verdicts)
+        discovery = f"{told['right']} right, {told['not found']} not found, {told['false']} false (asked: 0 false)"
+        if discover is None:
+            discovery = "unsum.recovery.discovery is not there: not tried"
+    print_table(verdicts, wall_seconds=time.monotonic() - began, discovery=discovery)
+    return 1 if any(verdict.wrong for verdict in verdicts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

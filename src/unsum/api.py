@@ -12,7 +12,8 @@ from unsum.media.probe import probe
 from unsum.media.remux import reserve_output
 from unsum.recovery.discovery import FoundRecipe, discover_recipe
 from unsum.recovery.findings import RecoveryFinding
-from unsum.recovery.recover import Plan, make_plan, output_path, recover_recording
+from unsum.recovery.outputs import output_path, writes_stems
+from unsum.recovery.recover import Plan, make_plan, recover_recording
 from unsum.streams.recipe import Recipe, format_recipe, load_recipe
 
 Progress = Callable[[float, float, str], None]
@@ -109,7 +110,8 @@ def recover(
     )
     # Before the long work of finding a recipe, not after it.
     probe(recording)
-    reserve_output(target, overwrite=overwrite, inputs=[Path(recording)]).unlink()
+    if not writes_stems(target):
+        reserve_output(target, overwrite=overwrite, inputs=[Path(recording)]).unlink()
     if write_recipe is not None and Path(write_recipe).exists() and not overwrite:
         raise OutputExistsError(f"{write_recipe} exists; choose another name or overwrite with -y")
     plan, found = plan_recovery(recording, recipe=recipe, output=output, out_dir=out_dir, progress=progress)

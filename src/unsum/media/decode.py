@@ -112,7 +112,8 @@ def _read(
 ) -> Iterator[DecodedFrame | CopiedPacket]:
     with open_input(path) as container:
         decoders = {s.container_index: _StreamDecoder(container, s, report, threads=threads) for s in streams}
-        wanted = {*decoders, *copy}
+        copied = frozenset(copy)
+        wanted = {*decoders, *copied}
         for stream in container.streams:
             if stream.index not in wanted and stream.type in ("video", "audio", "subtitle", "data"):
                 stream.discard = Discard.all
@@ -130,7 +131,9 @@ def _read(
             decoder = decoders.get(index)
             if decoder is not None:
                 yield from decoder.decode(packet)
-            elif packet.size:  # an empty packet is the demuxer's end mark; packets without dts are real
+            if (
+                index in copied and packet.size
+            ):  # an empty packet is the demuxer's end mark; packets without dts are real
                 stamp = packet.dts if packet.dts is not None else packet.pts
                 yield CopiedPacket(packet, index, (stamp or 0) * tick_seconds[index])
 
@@ -211,7 +214,8 @@ def _samples(frame: AudioFrame, bits: int | None) -> NDArray:
     channels, length = frame.layout.nb_channels, frame.samples
     dtype = _DTYPES[name.removesuffix("p")]
     if frame.format.is_planar and channels > 1:
-        planes = np.stack([np.frombuffer(plane, dtype, count=length) for plane in frame.planes])
+        # PyAV counts one plane too many where there are eight: only the first ones are of this frame.
+        planes = np.stack([np.frombuffer(plane, dtype, count=length) for plane in frame.planes[:channels]])
     else:
         planes = np.frombuffer(frame.planes[0], dtype, count=length * channels).reshape(length, channels).T
     if dtype is np.uint8:

@@ -241,8 +241,11 @@ class _FfmpegEncoder:
         values = samples.astype(self.dtype)
         if self.shift:
             values <<= self.dtype(self.shift)
-        values = np.ascontiguousarray(values) if self.planar else np.ascontiguousarray(values.T).reshape(1, -1)
-        frame = AudioFrame.from_ndarray(values, format=self.format, layout=self.layout)
+        # Filled by hand: AudioFrame.from_ndarray fails on eight planes, because PyAV counts nine there.
+        frame = AudioFrame(format=self.format, layout=self.layout, samples=samples.shape[1])
+        planes = values if self.planar else values.T.reshape(1, -1)
+        for plane, row in zip(frame.planes, planes, strict=False):
+            plane.update(np.ascontiguousarray(row))
         frame.sample_rate, frame.pts = self.sample_rate, self.samples
         frame.time_base = Fraction(1, self.sample_rate)
         self.samples += samples.shape[1]
@@ -252,25 +255,20 @@ class _FfmpegEncoder:
         return self.stream.encode(None)
 
 
+# Suffixes of plain audio files, with libsndfile's names of their formats.
+AUDIO_FILES = {".wav": "WAVEX", ".rf64": "RF64", ".w64": "W64", ".flac": "FLAC", ".aiff": "AIFF", ".aif": "AIFF"}
+
+
 class SoundFileWriter:
     """One audio file of its own: WAV (RF64 above 4 GB), FLAC or AIFF through libsndfile.
 
     ``expected_samples`` decides between WAV and RF64 before the first byte is written.
     """
 
-    FORMATS = {
-        ".wav": "WAVEX",
-        ".rf64": "RF64",
-        ".flac": "FLAC",
-        ".aiff": "AIFF",
-        ".aif": "AIFF",
-        ".w64": "W64",
-    }
-
     def __init__(self, path: Path, audio: OutputAudio, *, suffix: str, expected_samples: int) -> None:
-        if suffix not in self.FORMATS:
-            raise UsageError(f"cannot write '{suffix}' files; known: {', '.join(self.FORMATS)}")
-        kind = self.FORMATS[suffix]
+        if suffix not in AUDIO_FILES:
+            raise UsageError(f"cannot write '{suffix}' files; known: {', '.join(AUDIO_FILES)}")
+        kind = AUDIO_FILES[suffix]
         stored_bytes = audio.stored_bits // 8 * len(audio.channels) * expected_samples
         if kind == "WAVEX" and stored_bytes > _WAV_LIMIT_BYTES:
             kind = "RF64"

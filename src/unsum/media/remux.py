@@ -35,7 +35,9 @@ CONTAINERS = {
 # Written anew by the muxer; a copy would contradict it.
 _STALE_TAGS = {"DURATION", "ENCODER"}
 _BLOCKS_WAITING = 3
-_PACKETS_WAITING = 64
+# Packets travel in bundles: handing each one over by itself would cost more than copying it.
+_BUNDLE = 64
+_BUNDLES_WAITING = 16
 _POLL_SECONDS = 0.2
 
 
@@ -107,7 +109,8 @@ class RemuxWriter:
         self.path, self.partial = path, partial
         self.failure: BaseException | None = None
         self._finished = False
-        self._packets: queue.Queue = queue.Queue(_PACKETS_WAITING)
+        self._copied: list[Packet] = []
+        self._packets: queue.Queue = queue.Queue(_BUNDLES_WAITING)
         self._threads: list[threading.Thread] = []
         try:
             self.container = av.open(container_url(partial), "w", format=CONTAINERS[path.suffix.lower()])
@@ -166,10 +169,18 @@ class RemuxWriter:
     def copy_packet(self, packet: Packet, container_index: int) -> None:
         """Pass a packet of the source on as it is."""
         packet.stream = self._copies[container_index]
-        self._put(self._packets, packet)
+        self._copied.append(packet)
+        if len(self._copied) >= _BUNDLE:
+            self._flush_copied()
+
+    def _flush_copied(self) -> None:
+        copied, self._copied = self._copied, []
+        if copied:
+            self._put(self._packets, copied)
 
     def write(self, number: int, samples: NDArray) -> None:
         """Give the next samples, (channels, samples), of the new stream ``number``."""
+        self._flush_copied()
         self._put(self._blocks[number], samples)
 
     def complete(self) -> None:
@@ -180,6 +191,7 @@ class RemuxWriter:
         OutputError
             If anything could not be written.
         """
+        self._flush_copied()
         for blocks in self._blocks:
             self._put(blocks, None)
         for thread in self._threads[1:]:
@@ -246,16 +258,19 @@ class RemuxWriter:
             self.failure = self.failure or error
 
     def _queue(self, packets: Iterable[Packet], offset: int) -> None:
-        for packet in packets:
+        bundle = list(packets)
+        for packet in bundle:
             if offset and packet.pts is not None:
                 packet.pts += offset
                 packet.dts = packet.pts
-            self._put(self._packets, packet)
+        if bundle:
+            self._put(self._packets, bundle)
 
     def _mux(self) -> None:
         try:
-            while (packet := self._get(self._packets)) is not None:
-                self.container.mux(packet)
+            while (bundle := self._get(self._packets)) is not None:
+                for packet in bundle:
+                    self.container.mux(packet)
         except BaseException as error:
             self.failure = self.failure or error
 

@@ -8,16 +8,26 @@ from pathlib import Path
 
 import numpy as np
 
-from unsum.errors import InputError, OutputError, RefusedError, UsageError
+from unsum.errors import InputError, RefusedError, UsageError
 from unsum.media.decode import CopiedPacket, DecodeReport
-from unsum.media.encode import OutputAudio, output_codec
-from unsum.media.probe import AudioStream, Recording, probe
-from unsum.media.remux import CONTAINERS, RemuxWriter, reserve_output
+from unsum.media.encode import OutputAudio
+from unsum.media.probe import AudioStream, Recording
+from unsum.media.remux import RemuxWriter, reserve_output
+from unsum.media.stems import StemWriter
 from unsum.recovery.aligned import Progress
-from unsum.recovery.findings import RecoveryFinding
+from unsum.recovery.findings import RecoveryFinding, Verification
 from unsum.recovery.look import FirstLook, first_look, shifted
 from unsum.recovery.meters import CheckMeter
 from unsum.recovery.outcome import contradiction, finding_of
+from unsum.recovery.outputs import (
+    copied_indices,
+    open_writer,
+    output_audio,
+    source_addresses,
+    stored_as,
+    writes_stems,
+    written_paths,
+)
 from unsum.recovery.untangle import Algebra, PassResult, Untangler, run_pass
 from unsum.recovery.verify import verify_written
 from unsum.streams.arithmetic import Columns, Grid, StreamFormat, bits_needed
@@ -43,16 +53,6 @@ class Plan:
     @property
     def offsets(self) -> Mapping[int, int]:
         return {stream: -late for stream, late in self.look.offsets.late.items()}
-
-
-def output_path(recording: Path, *, output: Path | None, out_dir: Path | None) -> Path:
-    """Where the result goes: ``NAME.unsum.EXT`` beside the input unless told otherwise."""
-    suffix = recording.suffix.lower() if recording.suffix.lower() in CONTAINERS else ".mkv"
-    if output is not None:
-        if output.suffix.lower() not in CONTAINERS:
-            raise UsageError(f"cannot write '{output.suffix}' files; write one of {', '.join(CONTAINERS)}")
-        return output
-    return (out_dir or recording.parent) / f"{recording.stem}.unsum{suffix}"
 
 
 def make_plan(recording: Recording, recipe: Recipe, *, output: Path) -> Plan:
@@ -91,7 +91,7 @@ def make_plan(recording: Recording, recipe: Recipe, *, output: Path) -> Plan:
 def _looks_rounded(algebra: Algebra, look: FirstLook) -> bool:
     """Whether the checks hold within rounding, but not exactly, in the first windows."""
     checks = algebra.solution(frozenset(algebra.grid.formats)).checks
-    meters = [CheckMeter(check, algebra.grid) for check in checks if check.shows_rounding]
+    meters = [CheckMeter(check, algebra.grid, algebra.equations) for check in checks]
     if not meters or algebra.grid.bits is None:
         return False
     dtype = algebra.grid.dtype([meter.form for meter in meters])
@@ -144,7 +144,11 @@ class _Recovery:
         recorded = {unknown for row in plan.equations.rows.values() for unknown in row}
         lost = {unknown.source for unknown in self.solution.undetermined if unknown in recorded}
         self.written = [source for source in plan.recipe.sources if source.name not in lost]
-        self.kept = tuple(s.number for s in plan.streams if keep_streams or s.number not in self.solution.rebuilt)
+        # A stream can be a sum of determined channels of a source that is not written, because others are not.
+        needing = {key.stream for key, row in plan.equations.rows.items() for u in row if u.source in lost}
+        self.rebuilt = tuple(s.number for s in plan.streams if s.number not in needing)
+        self.kept = tuple(s.number for s in plan.streams if keep_streams or s.number not in self.rebuilt)
+        self.replaced = {s.container_index for s in plan.streams if s.number not in self.kept}
         # Bits per source, where a pass has shown that it needs more than the streams have.
         self.grown: dict[str, int] = {}
         self.separate = plan.look.separate
@@ -158,66 +162,44 @@ class _Recovery:
                 f"{self.plan.equations.label(u)}: {why}" for u, why in self.solution.undetermined.items()
             )
             raise RefusedError(f"the recipe determines no source: {reasons}; record more separate streams next time")
-        partial = reserve_output(plan.output, overwrite=overwrite, inputs=[plan.recording.path])
+        paths = written_paths(plan.output, self.written)
+        partials: list[Path] = []
         try:
+            for path in paths:
+                partials.append(reserve_output(path, overwrite=overwrite, inputs=[plan.recording.path]))
             while True:
-                writer = self._writer(partial)
+                writer = open_writer(
+                    plan.recording,
+                    plan.output,
+                    partials=partials,
+                    sources=self.written,
+                    audio=self._output_audio(),
+                    replaced=self.replaced,
+                    start_seconds=plan.look.origin / plan.streams[0].sample_rate,
+                )
                 with writer:
                     outcome = self._pass(writer)
                     if outcome is not None:
                         writer.complete()
-                        return self._conclude(outcome, writer)
+                        finding = self._conclude(outcome, paths, partials)
+                        writer.publish()
+                        return finding
         finally:
-            partial.unlink(missing_ok=True)
+            for partial in partials:
+                partial.unlink(missing_ok=True)
 
-    def _writer(self, partial: Path) -> RemuxWriter:
+    def _output_audio(self) -> tuple[OutputAudio, ...]:
         plan = self.plan
-        replaced = {s.container_index for s in plan.streams if s.number not in self.kept}
-        audio_indices = {s.container_index for s in plan.recording.audio}
-        indices = range(len(plan.recording.audio) + len(plan.recording.others))
-        copy = [index for index in indices if index not in replaced]
-        first = min(replaced, default=min(audio_indices))
-        return RemuxWriter(
+        return output_audio(
+            self.written,
+            plan.streams,
             plan.output,
-            partial=partial,
-            source=plan.recording.path,
-            copy=copy,
-            audio=[self._output_audio(n, source.name) for n, source in enumerate(self.written)],
-            position=sum(index < first for index in copy),
-            start_seconds=plan.look.origin / plan.streams[0].sample_rate,
-        )
-
-    def _output_audio(self, position: int, name: str) -> OutputAudio:
-        plan, bits = self.plan, self.plan.grid.bits
-        source = next(source for source in self.written if source.name == name)
-        container = CONTAINERS[plan.output.suffix.lower()]
-        language = plan.streams[0].language if len({s.language for s in plan.streams}) == 1 else ""
-        needs = self.grown.get(name, bits)
-        if bits is None or needs is None or needs > bits:
-            # Louder than full scale: only floating point keeps both the level and every bit.
-            return OutputAudio(
-                title=source.title,
-                channels=source.channels,
-                sample_rate=plan.streams[0].sample_rate,
-                bits=None,
-                stored_bits=32 if needs is None or needs <= 25 else 64,
-                codec="pcm",
-                language=language,
-                default=position == 0,
-            )
-        return OutputAudio(
-            title=source.title,
-            channels=source.channels,
-            sample_rate=plan.streams[0].sample_rate,
-            bits=bits,
-            stored_bits=16 if bits <= 16 else 24 if bits <= 24 else 32,
-            codec=output_codec(container, channels=source.channels, bits=bits),
-            language=language,
-            default=position == 0,
+            bits=plan.grid.bits,
+            grown=self.grown,
             compression_level=self.compression_level,
         )
 
-    def _pass(self, writer: RemuxWriter) -> PassResult | None:
+    def _pass(self, writer: RemuxWriter | StemWriter) -> PassResult | None:
         """One pass; None if it must be done again with what was learnt."""
         plan, grid = self.plan, self.plan.grid
         names = [source.name for source in self.written]
@@ -225,7 +207,6 @@ class _Recovery:
         untangler = Untangler(self.algebra, written=names, sample_rate=rate)
         writing = True
         again = False
-        kept_indices = {s.container_index for s in plan.recording.audio if s.number in self.kept}
 
         def on_packet(item: CopiedPacket) -> None:
             if writing:
@@ -260,7 +241,7 @@ class _Recovery:
             origin=plan.look.origin,
             offsets=plan.offsets,
             separate=self.separate,
-            copy=tuple({*self._copied()} | kept_indices),
+            copy=() if writes_stems(plan.output) else copied_indices(plan.recording, self.replaced),
             digests=self.verify,
             on_packet=on_packet,
             on_sources=on_sources,
@@ -274,11 +255,6 @@ class _Recovery:
             self._learn(untangler)
             return None
         return result
-
-    def _copied(self) -> set[int]:
-        plan = self.plan
-        replaced = {s.container_index for s in plan.streams if s.number not in self.kept}
-        return set(range(len(plan.recording.audio) + len(plan.recording.others))) - replaced
 
     def _learn(self, untangler: Untangler) -> None:
         bits = self.plan.grid.bits
@@ -312,48 +288,38 @@ class _Recovery:
             total = seconds / share if share > 0 else seconds
         self.progress(seconds, max(total, seconds), "recovering" if writing else "measuring")
 
-    def _conclude(self, result: PassResult, writer: RemuxWriter) -> RecoveryFinding:
+    def _conclude(self, result: PassResult, paths: tuple[Path, ...], partials: list[Path]) -> RecoveryFinding:
         plan = self.plan
-        verification = None
-        if self.verify:
-            verification = self._verify(result, writer.partial)
         if result.samples == 0:
             raise InputError(f"{plan.recording.path}: no audio could be decoded; is the file whole?")
-        finding = finding_of(
+        verification = self._verify(result, partials) if self.verify else None
+        audio = self._output_audio()
+        return finding_of(
             plan,
             result,
             algebra=self.algebra,
             written=self.written,
-            grown=self.grown,
-            stored={s.name: _stored_as(self._output_audio(n, s.name)) for n, s in enumerate(self.written)},
+            paths=paths,
+            stored={s.name: stored_as(a, plan.output) for s, a in zip(self.written, audio, strict=True)},
             verification=verification,
-            kept=self.kept,
+            kept=() if writes_stems(plan.output) else self.kept,
         )
-        writer.publish()
-        return finding
 
-    def _verify(self, result: PassResult, written: Path):
+    def _verify(self, result: PassResult, partials: list[Path]) -> Verification:
         plan = self.plan
         if plan.grid.bits is None or self.grown:
-            raise OutputError(
+            raise UsageError(
                 "verification compares integers, and this recording gives floating point; run without --verify"
             )
-        # The new streams stand together where the first replaced one was.
-        replaced = {s.container_index for s in plan.streams if s.number not in self.kept}
-        first = min(replaced, default=min(s.container_index for s in plan.recording.audio))
-        before = sum(s.container_index < first for s in plan.recording.audio if s.container_index not in replaced)
-        names = [source.name for source in self.written]
-        known = {unknown.source for unknown in self.solution.determined}
-        rebuilt = [s.number for s in plan.streams if s.number in self.solution.rebuilt]
-        assert known >= {n for n in names if any(n == u.source for u in self.solution.determined)}
         return verify_written(
-            written,
+            source_addresses(
+                plan.recording, plan.output, partials=partials, sources=self.written, replaced=self.replaced
+            ),
             plan.recording.path,
             equations=plan.equations,
             sources=plan.recipe.sources,
-            source_streams={name: before + n for n, name in enumerate(names)},
             streams=plan.streams,
-            rebuilt=rebuilt,
+            rebuilt=self.rebuilt,
             grid=plan.grid,
             digests=result.digests,
             origin=plan.look.origin,
@@ -364,15 +330,4 @@ class _Recovery:
 
 
 def _rounding_seen(untangler: Untangler) -> bool:
-    meters = [meter for meter in untangler.meters.values() if meter.check.shows_rounding]
-    return any(meter.nonzero for meter in meters)
-
-
-def _stored_as(audio: OutputAudio) -> str:
-    kind = f"{audio.stored_bits} bit" if audio.bits is not None else f"{audio.stored_bits} bit float"
-    return f"{audio.codec.upper()} {kind}"
-
-
-def open_recording(path: Path) -> Recording:
-    """Probe a recording; the same as `probe`, here for the layers above."""
-    return probe(path)
+    return any(meter.nonzero for meter in untangler.meters.values())

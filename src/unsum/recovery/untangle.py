@@ -13,10 +13,10 @@ from unsum.media.decode import CopiedPacket, DecodeReport
 from unsum.media.probe import AudioStream
 from unsum.recovery.aligned import aligned_items
 from unsum.recovery.meters import CheckMeter, ClippingMeter, RangeList
-from unsum.streams.arithmetic import Columns, Grid, LinearForm, bits_needed, channel_extremes, interleaved_block
+from unsum.streams.arithmetic import Columns, Composition, Grid, LinearForm, channel_extremes
 from unsum.streams.assembly import AlignedBlock
 from unsum.streams.recipe import Equations, Source, SourceChannel, StreamChannel
-from unsum.streams.solve import Solution, solve
+from unsum.streams.solve import Solution, Terms, solve
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,17 @@ class PassResult:
     clipping: ClippingMeter
     sources: dict[str, SourceMeter]
     report: DecodeReport
-    digests: list[Mapping[int, int] | None]
+    digests: list["BlockDigest"]
     missing: dict[int, RangeList]
+    combinations: dict[str, set[Terms]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Passage:
     """The algebra of passages in which certain streams are present."""
 
-    forms: Mapping[str, tuple[LinearForm | None, ...]]
+    compositions: Mapping[str, Composition]
     complete: frozenset[str]
-    whole: Mapping[str, int | None]  # a source most of whose channels are those of one stream
     checks: tuple[CheckMeter, ...]
     dtype: np.dtype
 
@@ -84,13 +84,16 @@ class Untangler:
         self.streams = frozenset(algebra.grid.formats)
         self.written = [source for source in algebra.sources if source.name in written]
         solution = algebra.solution(self.streams)
-        self.meters = {check.terms: CheckMeter(check, algebra.grid) for check in solution.checks}
+        self.meters = {check.terms: CheckMeter(check, algebra.grid, algebra.equations) for check in solution.checks}
+        # Every combination that was used somewhere: where streams are missing, others serve.
+        self.combinations: dict[str, set[Terms]] = {source.name: set() for source in self.written}
         self.clipping = ClippingMeter(sample_rate, algebra.grid.formats)
         self.sources = {source.name: SourceMeter() for source in self.written}
         self.missing = {stream: RangeList() for stream in self.streams}
         self._passages: dict[frozenset[int], _Passage] = {}
         bits = algebra.grid.bits
         self.output_dtype = np.dtype(np.float64 if bits is None else np.int16 if bits <= 16 else np.int32)
+        self._largest = np.inf if bits is None else np.iinfo(self.output_dtype).max
 
     def feed(self, block: AlignedBlock) -> dict[str, NDArray]:
         """The written sources of one block, {name: (channels, samples)}."""
@@ -144,70 +147,46 @@ class Untangler:
         meter = self.sources[source.name]
         if source.name not in plan.complete:
             meter.gaps.add(start, start + length)
-        grid, bits = self.algebra.grid, self.algebra.grid.bits
-        whole = plan.whole[source.name]
-        if whole is not None:
-            out = samples[whole].copy(order="K")
-        else:
-            out = interleaved_block(len(source.channels), length, self.output_dtype)
-        for c, form in enumerate(plan.forms[source.name]):
+        composition = plan.compositions[source.name]
+        out, computed, odd = composition.compose(columns, samples, length, self.output_dtype)
+        meter.odd_samples += odd
+        number = int if self.algebra.grid.bits is not None else float
+        for c, form in enumerate(composition.forms):
             if form is None:
-                if whole is not None:
-                    out[c] = 0
                 continue
-            key = form.passes_through
-            if key is not None:
-                channel = grid.formats[key.stream].channels.index(key.channel)
-                least, greatest = (edge[channel] for edge in extremes[key.stream])
-                if whole is None:
-                    out[c] = samples[key.stream][channel] if grid.bits is not None else columns[key]
+            if c in computed:
+                least, greatest = computed[c].min(), computed[c].max()
             else:
-                values, odd = columns.evaluate(form)
-                meter.odd_samples += odd
-                least, greatest = values.min(), values.max()
-                if bits is not None and bits_needed(int(least), int(greatest)) > bits and out.dtype.itemsize < 8:
-                    out = out.astype(np.int64, order="K")
+                key = form.terms[0][0]
+                least, greatest = (edge[columns.channel(key)] for edge in extremes[key.stream])
+            meter.least, meter.greatest = min(meter.least, number(least)), max(meter.greatest, number(greatest))
+        if meter.greatest > self._largest or meter.least < -self._largest - 1:
+            # More than the words of the streams hold: give out what they really are.
+            out = out.astype(np.int64, order="K")
+            for c, values in computed.items():
                 out[c] = values
-            if bits is None:
-                meter.least, meter.greatest = min(meter.least, float(least)), max(meter.greatest, float(greatest))
-            else:
-                meter.least, meter.greatest = min(meter.least, int(least)), max(meter.greatest, int(greatest))
         return out
 
     def _plan(self, present: frozenset[int]) -> _Passage:
         grid = self.algebra.grid
         solution = self.algebra.solution(present)
-        forms: dict[str, tuple[LinearForm | None, ...]] = {}
-        complete, whole = set(), {}
+        compositions: dict[str, Composition] = {}
+        complete = set()
         recorded = {unknown for row in self.algebra.equations.rows.values() for unknown in row}
         for source in self.written:
             keys = [SourceChannel(source.name, channel) for channel in source.channels]
             combinations = [solution.determined.get(key) for key in keys]
-            forms[source.name] = tuple(None if c is None else grid.form(c.terms) for c in combinations)
+            self.combinations[source.name] |= {c.terms for c in combinations if c is not None}
+            forms = tuple(None if c is None else grid.form(c.terms) for c in combinations)
+            compositions[source.name] = Composition.of(source.channels, forms, grid, self.output_dtype)
             if all(c is not None or key not in recorded for key, c in zip(keys, combinations, strict=True)):
                 complete.add(source.name)
-            whole[source.name] = self._whole_stream(source, forms[source.name])
-        checks = tuple(self.meters.setdefault(check.terms, CheckMeter(check, grid)) for check in solution.checks)
-        every = [form for channels in forms.values() for form in channels if form] + [m.form for m in checks]
-        return _Passage(forms, frozenset(complete), whole, checks, grid.dtype(every))
-
-    def _whole_stream(self, source: Source, forms: Sequence[LinearForm | None]) -> int | None:
-        """The stream whose block can be copied whole, because the source's channels are mostly its own."""
-        grid = self.algebra.grid
-        votes: dict[int, int] = {}
-        for channel, form in zip(source.channels, forms, strict=True):
-            key = form.passes_through if form else None
-            if key is not None and key.channel == channel and grid.formats[key.stream].channels == source.channels:
-                votes[key.stream] = votes.get(key.stream, 0) + 1
-        for stream, count in votes.items():
-            direct = all(
-                form is None or (key := form.passes_through) is None or key == StreamChannel(stream, channel)
-                for channel, form in zip(source.channels, forms, strict=True)
-            )
-            same_type = grid.formats[stream].bits == grid.bits and grid.bits is not None
-            if direct and same_type and 2 * count >= len(forms):
-                return stream
-        return None
+        equations = self.algebra.equations
+        checks = tuple(
+            self.meters.setdefault(check.terms, CheckMeter(check, grid, equations)) for check in solution.checks
+        )
+        every = [form for c in compositions.values() for form in c.forms if form] + [m.form for m in checks]
+        return _Passage(compositions, frozenset(complete), checks, grid.dtype(every))
 
 
 def run_pass(
@@ -230,7 +209,7 @@ def run_pass(
     ``on_block`` the samples done so far; any of them may raise to stop.
     """
     report = DecodeReport()
-    kept: list[Mapping[int, int] | None] = []
+    kept: list[BlockDigest] = []
     done = 0
     items = aligned_items(path, streams, origin=origin, offsets=offsets, report=report, copy=copy, separate=separate)
     try:
@@ -239,7 +218,8 @@ def run_pass(
                 on_packet(item)
                 continue
             if digests:
-                kept.append(None if item.missing else block_digests(item.samples))
+                whole = whole_passages(item)
+                kept.append(BlockDigest(whole, checksums(item.samples, whole)))
             on_sources(untangler.feed(item))
             done = item.start + item.length
             on_block(done, report)
@@ -253,12 +233,30 @@ def run_pass(
         report=report,
         digests=kept,
         missing=untangler.missing,
+        combinations=untangler.combinations,
     )
 
 
-def block_digests(samples: Mapping[int, NDArray]) -> dict[int, int]:
-    """A checksum of every stream's block: equal blocks have equal ones."""
-    return {stream: crc32(np.ascontiguousarray(channels.T)) for stream, channels in samples.items()}
+@dataclass(frozen=True, slots=True)
+class BlockDigest:
+    """Where in a block no stream is missing, and a checksum of every stream there."""
+
+    passages: tuple[tuple[int, int], ...]
+    checksums: Mapping[int, int]
+
+
+def whole_passages(block: AlignedBlock) -> tuple[tuple[int, int], ...]:
+    """The stretches of a block in which every stream is present."""
+    return tuple((start, stop) for start, stop, present in block.passages() if len(present) == len(block.samples))
+
+
+def checksums(samples: Mapping[int, NDArray], passages: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """A checksum of some passages of every stream: equal samples have equal ones."""
+    sums = dict.fromkeys(samples, 0)
+    for start, stop in passages:
+        for stream, channels in samples.items():
+            sums[stream] = crc32(np.ascontiguousarray(channels.T[start:stop]), sums[stream])
+    return sums
 
 
 def remix_forms(equations: Equations, grid: Grid) -> dict[StreamChannel, LinearForm | None]:

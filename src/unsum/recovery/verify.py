@@ -1,9 +1,8 @@
 """The written file, mixed again by the recipe, against what the streams held."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,8 @@ from unsum.media.decode import DecodeReport
 from unsum.media.probe import AudioStream, probe
 from unsum.recovery.aligned import Progress, aligned_items, sample_dtype, start_sample
 from unsum.recovery.findings import Verification
-from unsum.recovery.untangle import remix_forms
-from unsum.streams.arithmetic import Columns, Grid, LinearForm, StreamFormat, interleaved_block
+from unsum.recovery.untangle import BlockDigest, checksums, remix_forms, whole_passages
+from unsum.streams.arithmetic import Columns, Composition, Grid, StreamFormat
 from unsum.streams.assembly import AlignedBlock
 from unsum.streams.recipe import Equations, Source, StreamChannel
 
@@ -31,42 +30,39 @@ class Remixer:
     ) -> None:
         bits = grid.bits
         self.grid = Grid({n: StreamFormat(source.channels, bits) for n, source in enumerate(sources)}, bits)
-        self.originals = originals
-        self.forms: dict[int, list[LinearForm | None]] = {}
         all_forms = remix_forms(equations, self.grid)
+        self.streams: dict[int, tuple[np.dtype, int, Composition]] = {}
         for number, stream in originals.items():
-            self.forms[number] = [all_forms[StreamChannel(number, channel)] for channel in stream.channels]
-        forms = [form for channels in self.forms.values() for form in channels if form is not None]
+            forms = tuple(all_forms[StreamChannel(number, channel)] for channel in stream.channels)
+            dtype, scale = sample_dtype(stream), grid.scale(number)
+            self.streams[number] = dtype, scale, Composition.of(stream.channels, forms, self.grid, dtype)
+        forms = [form for _, _, composition in self.streams.values() for form in composition.forms if form]
         self.dtype = self.grid.dtype(forms)
-        self.scale = {number: grid.scale(number) for number in originals}
 
     def __call__(self, sources: Mapping[int, NDArray]) -> dict[int, NDArray]:
         """{source: (channels, samples)} in, {stream: (channels, samples)} out, in each stream's own units."""
         length = next(iter(sources.values())).shape[1]
         columns = Columns(sources, self.grid, self.dtype)
         streams = {}
-        for number, forms in self.forms.items():
-            stream, scale = self.originals[number], self.scale[number]
-            out = interleaved_block(len(stream.channels), length, sample_dtype(stream))
-            for c, form in enumerate(forms):
-                if form is not None:
-                    values, _ = columns.evaluate(form)
-                    out[c] = values if scale == 1 else values // scale
-            streams[number] = out
+        for number, (dtype, scale, composition) in self.streams.items():
+            if scale == 1:
+                streams[number], _, _ = composition.compose(columns, sources, length, dtype)
+            else:
+                wide, _, _ = composition.compose(columns, sources, length, np.int64)
+                streams[number] = (wide.T // scale).astype(dtype).T
         return streams
 
 
 def verify_written(
-    written: Path,
+    written: Mapping[str, tuple[Path, int]],
     original: Path,
     *,
     equations: Equations,
     sources: Sequence[Source],
-    source_streams: Mapping[str, int],
     streams: tuple[AudioStream, ...],
     rebuilt: Collection[int],
     grid: Grid,
-    digests: Sequence[Mapping[int, int] | None],
+    digests: Sequence[BlockDigest],
     origin: int,
     offsets: Mapping[int, int],
     separate: bool,
@@ -79,7 +75,7 @@ def verify_written(
 
     Parameters
     ----------
-    source_streams : {source name: audio stream number in the written file}
+    written : {source name: (file, audio stream number)}
     rebuilt : the streams whose sources were all written
     """
     originals = {stream.number: stream for stream in streams if stream.number in rebuilt}
@@ -89,22 +85,23 @@ def verify_written(
     remix = Remixer(equations, sources, originals, grid)
     total = len(digests)
     number = {source.name: n for n, source in enumerate(sources)}
-    skipped = 0
+    skipped = compared = 0
     suspicious = False
-    for n, (block, digest) in enumerate(
-        zip_longest(_written_blocks(written, source_streams, number), digests, fillvalue=None)
-    ):
+    for n, (block, digest) in enumerate(zip_longest(_written_blocks(written, number), digests, fillvalue=None)):
         if block is None:
-            raise OutputError(f"{written.name} is shorter than what was written to it; do not trust this disk")
+            raise OutputError("the file is shorter than what was written to it; do not trust this disk")
         if digest is None:
-            skipped += block.length
-        else:
-            mixed = remix(block.samples)
-            if any(crc32(np.ascontiguousarray(mixed[s].T)) != digest[s] for s in originals):
-                suspicious = True
-                break
+            raise OutputError("the file is longer than what was written to it; do not trust this disk")
+        skipped += block.length - _length(digest.passages)
+        compared += _length(digest.passages)
+        sums = checksums(remix(block.samples), digest.passages)
+        if any(sums[s] != digest.checksums[s] for s in originals):
+            suspicious = True
+            break
         if progress is not None:
             progress(n + 1, total, "verifying")
+    if not suspicious and not compared:
+        return Verification({}, 0, skipped, tuple(sorted(stream.number for stream in streams)))
     if not suspicious:
         return Verification(dict.fromkeys(originals, 0), 0, skipped, not_rebuilt)
 
@@ -120,14 +117,14 @@ def verify_written(
         threads=True,
         separate=separate,
     )
-    for n, (block, before) in enumerate(zip(_written_blocks(written, source_streams, number), read, strict=False)):
+    for n, (block, before) in enumerate(zip(_written_blocks(written, number), read, strict=False)):
         assert isinstance(before, AlignedBlock)
-        if before.missing:
-            skipped += block.length
-        else:
-            mixed = remix(block.samples)
+        passages = whole_passages(before)
+        skipped += block.length - _length(passages)
+        mixed = remix(block.samples)
+        for start, stop in passages:
             for s in originals:
-                difference = mixed[s].astype(np.int64) - before.samples[s]
+                difference = mixed[s][:, start:stop].astype(np.int64) - before.samples[s][:, start:stop]
                 if difference.any():
                     differing[s] += int(np.count_nonzero(difference))
                     greatest = max(greatest, int(np.abs(difference).max()))
@@ -136,25 +133,28 @@ def verify_written(
     return Verification(differing, greatest, skipped, not_rebuilt)
 
 
-def _written_blocks(written: Path, source_streams: Mapping[str, int], number: Mapping[str, int]):
+def _length(passages: Sequence[tuple[int, int]]) -> int:
+    return sum(stop - start for start, stop in passages)
+
+
+def _written_blocks(written: Mapping[str, tuple[Path, int]], number: Mapping[str, int]) -> Iterator[AlignedBlock]:
     """Aligned blocks of the written sources, numbered as in the recipe, from their first samples on."""
-    audio = probe(written).audio
-    chosen = {name: audio[stream] for name, stream in source_streams.items()}
-    streams = tuple(chosen.values())
-    starts = {stream.number: start_sample(stream) for stream in streams}
+    files: dict[Path, dict[int, int]] = {}
+    for name, (path, stream) in written.items():
+        files.setdefault(path, {})[stream] = number[name]
+    for parts in zip(*(_file_blocks(path, chosen) for path, chosen in files.items()), strict=True):
+        samples = {source: channels for part in parts for source, channels in part.samples.items()}
+        yield AlignedBlock(parts[0].start, parts[0].length, samples, {})
+
+
+def _file_blocks(path: Path, chosen: Mapping[int, int]) -> Iterator[AlignedBlock]:
+    """Blocks of some streams of one file, under other numbers."""
+    streams = tuple(stream for stream in probe(path).audio if stream.number in chosen)
     report = DecodeReport()
-    back = {stream.number: number[name] for name, stream in chosen.items()}
-    for block in aligned_items(
-        written,
-        streams,
-        origin=0,
-        offsets={stream: -start for stream, start in starts.items()},
-        report=report,
-        threads=True,
-    ):
+    offsets = {stream.number: -start_sample(stream) for stream in streams}
+    for block in aligned_items(path, streams, origin=0, offsets=offsets, report=report, threads=True):
         assert isinstance(block, AlignedBlock)
         if report.errors or report.breaks:
-            raise OutputError(f"{written.name} does not decode cleanly; do not trust this disk")
-        yield AlignedBlock(
-            block.start, block.length, {back[stream]: samples for stream, samples in block.samples.items()}, {}
-        )
+            raise OutputError("the written file does not decode cleanly; do not trust this disk")
+        samples = {chosen[stream]: channels for stream, channels in block.samples.items()}
+        yield AlignedBlock(block.start, block.length, samples, {})

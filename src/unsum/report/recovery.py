@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from unsum.recovery.findings import CheckFinding, RecoveryFinding, SourceFinding
-from unsum.recovery.outcome import clock_time
+from unsum.recovery.remarks import clock_time
 from unsum.streams.recipe import format_recipe
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def combination_lines(source: SourceFinding) -> list[str]:
 def finding_text(finding: RecoveryFinding, *, verbose: bool = False) -> str:
     """The report of one recording, 79 columns wide."""
     rate = finding.sample_rate
-    lines = [f"{finding.input.name} -> {finding.output.name if finding.output else 'nothing written'}"]
+    lines = _wrapped([f"{finding.input.name} -> {', '.join(path.name for path in finding.written)}"], "")
     if finding.evidence:
         lines.append("recipe found from the audio:")
         lines += ["  " + line for line in finding.recipe_text.strip().splitlines()]
@@ -186,6 +186,7 @@ def finding_dict(finding: RecoveryFinding) -> dict[str, Any]:
     return {
         "input": str(finding.input),
         "output": str(finding.output) if finding.output else None,
+        "written": [str(path) for path in finding.written],
         "sample_rate": finding.sample_rate,
         "samples": finding.samples,
         "arithmetic": finding.arithmetic,

@@ -89,11 +89,18 @@ class Columns:
         column = self._columns.get(key)
         if column is None:
             form = self._grid.formats[key.stream]
-            column = self._blocks[key.stream][form.channels.index(key.channel)].astype(self._dtype)
+            column = self._blocks[key.stream][self.channel(key)].astype(self._dtype)
             if self._dtype.kind == "f" and form.bits is not None:
                 column *= 2.0 ** (1 - form.bits)
             self._columns[key] = column
         return column
+
+    def channel(self, key: StreamChannel) -> int:
+        return self._grid.formats[key.stream].channels.index(key.channel)
+
+    def raw(self, key: StreamChannel) -> NDArray:
+        """A channel as it came; in floating point as the columns have it."""
+        return self[key] if self._dtype.kind == "f" else self._blocks[key.stream][self.channel(key)]
 
     def evaluate(self, form: LinearForm) -> tuple[NDArray, int]:
         """The value of a form for every sample, and how many samples did not divide."""
@@ -117,6 +124,57 @@ class Columns:
         odd = int(np.count_nonzero(total % form.divisor))
         # floor(x + 1/2): ties fall the same way in every block.
         return (2 * total + form.divisor) // (2 * form.divisor), odd
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """All channels of one output block as forms; None is silence.
+
+    ``whole`` names a stream whose block can be copied in one go, because most of
+    the output's channels are its own.
+    """
+
+    forms: tuple[LinearForm | None, ...]
+    whole: int | None
+
+    @classmethod
+    def of(
+        cls, channels: tuple[str, ...], forms: tuple[LinearForm | None, ...], grid: Grid, dtype: DTypeLike
+    ) -> "Composition":
+        votes: dict[int, int] = {}
+        for channel, form in zip(channels, forms, strict=True):
+            key = form.passes_through if form else None
+            if key is not None and key.channel == channel and grid.formats[key.stream].channels == channels:
+                votes[key.stream] = votes.get(key.stream, 0) + 1
+        stream = max(votes, key=lambda s: votes[s], default=None)
+        if stream is None or 2 * votes[stream] < len(channels) or grid.bits is None:
+            return cls(forms, None)
+        narrow = (grid.formats[stream].bits or 64) <= 16
+        return cls(forms, stream if narrow == (np.dtype(dtype) == np.int16) else None)
+
+    def compose(
+        self, columns: Columns, blocks: Mapping[int, NDArray], length: int, dtype: DTypeLike
+    ) -> tuple[NDArray, dict[int, NDArray], int]:
+        """The output block; the computed channels by index, as wide integers; samples that did not divide."""
+        if self.whole is not None:
+            out = blocks[self.whole].copy(order="K")
+        else:
+            out = interleaved_block(len(self.forms), length, dtype)
+        computed: dict[int, NDArray] = {}
+        odd = 0
+        for c, form in enumerate(self.forms):
+            if form is None:
+                if self.whole is not None:
+                    out[c] = 0
+                continue
+            key = form.passes_through
+            if key is None:
+                computed[c], rest = columns.evaluate(form)
+                odd += rest
+                out[c] = computed[c]
+            elif key.stream != self.whole or columns.channel(key) != c:
+                out[c] = columns.raw(key)
+        return out, computed, odd
 
 
 def channel_extremes(samples: NDArray) -> tuple[NDArray, NDArray]:

@@ -7,6 +7,7 @@ zeros and says so: what is missing is never mistaken for silence.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class AlignedBlock:
             yield 0, self.length, streams
             return
         edges = sorted({0, self.length, *(edge for ranges in self.missing.values() for r in ranges for edge in r)})
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in pairwise(edges):
             gone = {s for s, ranges in self.missing.items() if any(a <= start < b for a, b in ranges)}
             yield start, stop, streams - gone
 

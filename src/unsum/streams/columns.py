@@ -95,6 +95,13 @@ class Part:
     def streams(self) -> tuple[int, ...]:
         return tuple(stream for stream, _ in self.gains)
 
+    def __str__(self) -> str:
+        """Where it is heard: ``stream 2 only``, or ``streams 0 (gain 2), 1 and 2``."""
+        if len(self.gains) == 1:
+            return f"stream {self.streams[0]} only"
+        each = [str(stream) + (f" (gain {gain})" if gain != 1 else "") for stream, gain in self.gains]
+        return f"streams {joined(each)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -144,13 +151,9 @@ def find_parts(group: Group, spaces: Mapping[Subspace, int], *, least_blocks: in
         columns[kind] = lines
         told = span((*told, *lines))
     if len(told) < sum(map(len, columns.values())):
-        where = _and(_channels(kind) for kind in columns if columns[kind])
-        count = max(map(len, columns.values()))
-        of = group.streams(told)
-        return Parts(
-            (),
-            (f"{where} of {_streams(of)}: {count} sources or more in {len(of)}, too many to tell apart",),
-        )
+        where = joined(dict.fromkeys(_channels(kind) for kind in columns if columns[kind]))
+        of = _streams(group.streams(told))
+        return Parts((), (f"{where} of {of}: more sources than so many streams can tell apart",))
     found = _pair_up(group, columns)
     parts = Parts(found, ())
     unexplained = [space for space in spaces if not _explained(space, found, width)]
@@ -192,36 +195,36 @@ def _untold(
             if open_dimensions and not any(contains(space, less) for less in reported):
                 reported.append(space)
                 known = parts.sounding(space, group.width)
-                text = _never_apart(group.streams(space), [part.streams for part in known], open_dimensions)
+                text = _never_apart(group.streams(space), known, open_dimensions)
                 reasons.setdefault(text, []).append(_channels(kind))
     if not reasons:
-        where = _and(dict.fromkeys(_channels(kind) for kind in group.kinds))
+        where = joined(dict.fromkeys(_channels(kind) for kind in group.kinds))
         of = _streams(group.streams(told) or group.streams(unexplained[0]))
         text = "some passages are no sum of whole sources as they sound elsewhere"
         return (f"{where} of {of}: {text}",)
-    return tuple(f"{_and(dict.fromkeys(where))} of {text}" for text, where in reasons.items())
+    return tuple(f"{joined(dict.fromkeys(where))} of {text}" for text, where in reasons.items())
 
 
-def _never_apart(streams: Sequence[int], known: Sequence[tuple[int, ...]], count: int) -> str:
+def _never_apart(streams: Sequence[int], known: Sequence[Part], count: int) -> str:
     if not known:
         number = "more than one source" if count < 2 else f"{count} sources"
         return f"{_streams(streams)}: {number}, and none of them sounds alone in any passage"
-    beside = _and(f"the one in {_streams(of, only=True)}" for of in known)
-    shares = _and(dict.fromkeys(_streams(of) for of in known))
+    beside = joined(f"the one in {part}" for part in known)
+    shares = _streams(sorted({stream for part in known for stream in part.streams}))
     subject = "a source never sounds" if count == 1 else f"{count} sources never sound"
-    return f"{_streams(streams)}: {subject} without {beside}, so their shares in {shares} cannot be told"
+    whose = "its share" if count == 1 else "their shares"
+    return f"{_streams(streams)}: {subject} without {beside}, so {whose} in {shares} cannot be told"
 
 
 def _channels(kind: str) -> str:
     return "FL and FR" if kind == MONO else kind
 
 
-def _streams(streams: Sequence[int], *, only: bool = False) -> str:
-    if len(streams) == 1:
-        return f"stream {streams[0]}" + (" only" if only else "")
-    return f"streams {_and(map(str, streams))}"
+def _streams(streams: Sequence[int]) -> str:
+    return f"stream{'s' if len(streams) > 1 else ''} {joined(map(str, streams))}"
 
 
-def _and(words: Iterable[str]) -> str:
+def joined(words: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
     words = list(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

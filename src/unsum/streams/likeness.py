@@ -21,7 +21,8 @@ _BANDS = ((0.001, 0.5, 8), (0.001, 0.02, 64), (0.02, 0.08, 24), (0.08, 0.25, 8),
 # Two tones of one pitch correlate at lag zero as they do at every period.
 _ABOVE_OTHER_LAGS = 1.25
 
-_FEWEST_BINS = 40  # fewer have no typical height to compare with
+_FEWEST_STEADY = 24  # blocks; a tone in fewer is no steady tone
+_FEWEST_BINS = 200  # fewer have no typical height to compare with
 
 
 def shared_peak(
@@ -67,17 +68,37 @@ def shared_peak(
     highest = 0.0
     for low, high, nearest_lag in _BANDS:
         inside = (frequencies >= low) & (frequencies < high)
-        correlation = np.fft.irfft(phases * inside, samples)* samples
+        correlation = np.fft.irfft(phases * inside, samples) * samples
         near, far = correlation[:, 0], correlation[:, nearest_lag : samples // 4]
         before = correlation[:, -samples // 4 : -nearest_lag]
         others = np.concatenate((far, before), axis=1)
         highest = max(highest, _highest_peak(near, others, (heard & inside).sum(axis=1)))
-    return highest
+    audible = frequencies >= _BANDS[0][0]
+    return max(highest, _steadiest_bin(phases[:, audible], heard[:, audible]))
 
 
-def _highest_peak(
-    at_zero: NDArray[np.float64], at_others: NDArray[np.float64], bins: NDArray[np.int64]
-) -> float:
+def _steadiest_bin(phases: NDArray[np.complex128], heard: NDArray[np.bool_]) -> float:
+    """Largest sum of phases in one bin over its chance size: a tone that both contain.
+
+    A lasting tone fills too few bins to raise the peak at lag zero, and it is periodic.
+    """
+    blocks = len(phases)
+    highest = 0.0
+    for length in {blocks, blocks // 2, blocks // 4}:
+        if length < _FEWEST_STEADY:
+            continue
+        for start in range(0, blocks - length + 1, max(1, length // 2)):
+            run = phases[start : start + length].sum(axis=0)
+            count = heard[start : start + length].sum(axis=0)
+            # The sum of a tone that is at the very same place in both is real.
+            steady = (count >= _FEWEST_STEADY) & (np.abs(run.real) > 2 * np.abs(run.imag))
+            heights = np.abs(run.real[steady]) / np.sqrt(count[steady] / 2)
+            highest = max(highest, float(heights.max(initial=0.0)))
+    # Unlike typical heights, this size is known: less of an excess is as improbable.
+    return highest * 1.2
+
+
+def _highest_peak(at_zero: NDArray[np.float64], at_others: NDArray[np.float64], bins: NDArray[np.int64]) -> float:
     """Largest ``abs(lag 0) / typical height`` over runs of 1, 2, 4, ... blocks.
 
     Parameters

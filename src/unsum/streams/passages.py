@@ -20,7 +20,9 @@ EDGE_SAMPLES = 32
 # How many faint blocks in a row wait for the next clear one.
 _MOST_WAITING = 32
 
-_RECENT = 3
+_RECENT = 3  # readings that are tried first
+
+DEPTHS_HELD = 4
 
 
 @dataclass(slots=True)
@@ -180,7 +182,7 @@ class PassageLog:
             found = self.depths.setdefault(stream, [])
             found.append(float(10 * np.log10(max(left.min(), 1e-20))))
             found.sort()
-            del found[4:]
+            del found[DEPTHS_HELD:]
 
 
 class _Steady(NamedTuple):
@@ -212,7 +214,7 @@ class KeptBlocks:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._held: dict[Reading, list[NDArray[np.int32]]] = {}
+        self._held: dict[Reading, list[NDArray[np.signedinteger]]] = {}
         self._offered: dict[Reading, int] = {}
         self._every: dict[Reading, int] = {}
 

@@ -1,0 +1,240 @@
+"""One file, read once from its start to its end: every stream measured, and all against each other."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsum.errors import InputError
+from unsum.inspection.containment import ContainmentMeter
+from unsum.inspection.findings import Containment, FileFinding, StreamFinding
+from unsum.inspection.samples import sample_dtype
+from unsum.inspection.streams import StreamMeter
+from unsum.media.decode import DecodedFrame, DecodeReport, read_frames
+from unsum.media.probe import AudioStream, Recording, probe
+from unsum.streams.arithmetic import Grid, StreamFormat
+from unsum.streams.assembly import AlignedBlock, Assembler, NotInterleavedError
+from unsum.streams.offsets import WINDOW, OffsetMeter, any_channels
+
+Progress = Callable[[float, float, str], None]
+
+MAX_LAG_SECONDS = 0.5
+MAX_LEAD_SECONDS = 15.0
+# The time line begins that much before the header says: some codecs give priming samples, and
+# a late stream is moved forward.
+_MARGIN_SECONDS = 1.0
+# Lags that are still open after many windows are looked for in fewer and fewer of them.
+_EVERY_WINDOW, _THEN_EVERY = 16, 16
+
+
+def inspect_file(path: str | PathLike[str], *, progress: Progress | None = None) -> FileFinding:
+    """Measure every audio stream of a file, and which holds which.
+
+    Parameters
+    ----------
+    path : any file the media layer reads
+    progress : called with (bytes read, bytes in all, what); may raise to stop
+
+    Returns
+    -------
+    finding : FileFinding
+        A file that breaks off is described as far as it could be read.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or holds no audio.
+    """
+    recording = probe(Path(path))
+    try:
+        return _inspect(recording, progress, separate=False)
+    except NotInterleavedError:
+        return _inspect(recording, progress, separate=True)
+
+
+def _inspect(recording: Recording, progress: Progress | None, *, separate: bool) -> FileFinding:
+    meters = {stream.number: StreamMeter(stream) for stream in recording.audio}
+    groups = _groups(recording.audio)
+    watchers = [_GroupWatch(streams) for streams in groups.values()]
+    reading = _Reading(recording, progress, separate=separate)
+
+    for group, block in reading.blocks(groups.values(), offsets={}):
+        rows = {stream: np.ascontiguousarray(samples) for stream, samples in block.samples.items()}
+        for stream, values in rows.items():
+            rows[stream] = meters[stream].observe(block.start, values, block.missing.get(stream, ()))
+        watchers[group].observe(block, rows)
+    if reading.broken_off is not None and not any(meter.samples for meter in meters.values()):
+        raise InputError(reading.broken_off)
+
+    late: dict[int, int] = {}
+    unknown: set[int] = set()
+    containments: list[Containment] = []
+    for watcher in watchers:
+        lags = watcher.late()
+        late |= lags
+        unknown |= watcher.unknown()
+        if any(lags.values()):
+            containments += _contained_again(recording, watcher.streams, lags, progress, separate=separate)
+        else:
+            containments += watcher.containment.containments()
+    containments.sort(key=lambda pair: float("-inf") if pair.null_db is None else pair.null_db)
+    return FileFinding(
+        recording=recording,
+        streams=tuple(
+            _stream_finding(
+                meters[stream.number],
+                reading.report,
+                origin=_origin(groups[stream.sample_rate]),
+                late=None if stream.number in unknown else late.get(stream.number),
+            )
+            for stream in recording.audio
+        ),
+        containments=tuple(containments),
+        remarks=tuple(_remarks(recording, groups)),
+        broken_off=reading.broken_off,
+    )
+
+
+def _groups(streams: Sequence[AudioStream]) -> Mapping[int, list[AudioStream]]:
+    """Streams that can be compared sample by sample: {sample rate: streams}."""
+    groups: dict[int, list[AudioStream]] = {}
+    for stream in streams:
+        groups.setdefault(stream.sample_rate, []).append(stream)
+    return groups
+
+
+def _contained_again(
+    recording: Recording,
+    streams: Sequence[AudioStream],
+    late: Mapping[int, int],
+    progress: Progress | None,
+    *,
+    separate: bool,
+) -> Sequence[Containment]:
+    """Containments with the measured lags taken out: only late streams cost a second reading."""
+    containment = ContainmentMeter(_grid(streams))
+    offsets = {stream: -lag for stream, lag in late.items()}
+    for _, block in _Reading(recording, progress, separate=separate).blocks([streams], offsets=offsets):
+        containment.observe(block, {s: np.ascontiguousarray(samples) for s, samples in block.samples.items()})
+    return containment.containments()
+
+
+def _grid(streams: Sequence[AudioStream]) -> Grid:
+    return Grid.of({stream.number: StreamFormat(stream.channels, stream.bits) for stream in streams})
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One pass over a file."""
+
+    recording: Recording
+    progress: Progress | None
+    separate: bool
+    report: DecodeReport
+    broken_off: str | None
+
+    def __init__(self, recording: Recording, progress: Progress | None, *, separate: bool) -> None:
+        self.recording, self.progress, self.separate = recording, progress, separate
+        self.report = DecodeReport()
+        self.broken_off = None
+
+    def blocks(
+        self, groups: Iterable[Sequence[AudioStream]], *, offsets: Mapping[int, int]
+    ) -> Iterator[tuple[int, AlignedBlock]]:
+        """Aligned blocks, (number of the group, block); where the file breaks off, they end and say so."""
+        groups = list(groups)
+        group_of = {stream.number: n for n, streams in enumerate(groups) for stream in streams}
+        assemblers = [self._assembler(streams, offsets) for streams in groups]
+        wanted = [stream for streams in groups for stream in streams]
+        frames = read_frames(self.recording.path, wanted, report=self.report, threads=True, separate=self.separate)
+        while True:
+            try:
+                frame = next(frames)
+            except StopIteration:
+                break
+            except InputError as error:
+                self.broken_off = str(error)
+                break
+            if isinstance(frame, DecodedFrame):
+                group = group_of[frame.stream]
+                for block in assemblers[group].put(frame.stream, frame.start, frame.samples):
+                    if self.progress is not None:
+                        size = self.recording.size_bytes
+                        self.progress(min(self.report.position_bytes, size), size, "inspect")
+                    yield group, block
+        for group, assembler in enumerate(assemblers):
+            for block in assembler.finish():
+                yield group, block
+
+    def _assembler(self, streams: Sequence[AudioStream], offsets: Mapping[int, int]) -> Assembler:
+        rate = streams[0].sample_rate
+        return Assembler(
+            {stream.number: (len(stream.channels), sample_dtype(stream)) for stream in streams},
+            origin=_origin(streams),
+            offsets=offsets,
+            max_lead=None if self.separate else int(MAX_LEAD_SECONDS * rate),
+            block=WINDOW,
+        )
+
+
+def _origin(streams: Sequence[AudioStream]) -> int:
+    rate = streams[0].sample_rate
+    return round((min(stream.start_seconds for stream in streams) - _MARGIN_SECONDS) * rate)
+
+
+class _GroupWatch:
+    """Streams of one sample rate: their lags and their containments."""
+
+    def __init__(self, streams: Sequence[AudioStream]) -> None:
+        self.streams = streams
+        self.containment = ContainmentMeter(_grid(streams))
+        channels = {stream.number: stream.channels for stream in streams}
+        self._pairs = any_channels(channels)
+        self._offsets = OffsetMeter(self._pairs, channels, max_lag=int(MAX_LAG_SECONDS * streams[0].sample_rate))
+        self._windows = 0
+
+    def observe(self, block: AlignedBlock, rows: Mapping[int, NDArray]) -> None:
+        self.containment.observe(block, rows)
+        if not self._pairs or block.length < WINDOW or block.missing:
+            return
+        if sum(bool(values.any()) for values in rows.values()) < 2:
+            return
+        self._windows += 1
+        if (self._windows <= _EVERY_WINDOW or self._windows % _THEN_EVERY == 0) and not self._offsets.settled:
+            self._offsets.observe(rows)
+
+    def late(self) -> dict[int, int]:
+        return dict(self._offsets.offsets([stream.number for stream in self.streams]).late) if self._pairs else {}
+
+    def unknown(self) -> set[int]:
+        return set(self._offsets.offsets([stream.number for stream in self.streams]).unknown)
+
+
+def _stream_finding(meter: StreamMeter, report: DecodeReport, *, origin: int, late: int | None) -> StreamFinding:
+    stream, found = meter.stream, meter.measures()
+    start = stream.start_seconds if meter.first is None else (meter.first + origin) / stream.sample_rate
+    return StreamFinding(
+        stream=stream,
+        samples=found.samples,
+        start_seconds=float(start),
+        late_samples=late,
+        true_bits=found.true_bits,
+        channels=found.channels,
+        full_scale=found.full_scale,
+        quiet_share=found.quiet_share,
+        not_finite=found.not_finite,
+        breaks=tuple(each for each in report.breaks if each.stream == stream.number),
+        errors=tuple((seconds, reason) for number, seconds, reason in report.errors if number == stream.number),
+        low_pass=found.low_pass,
+    )
+
+
+def _remarks(recording: Recording, groups: Mapping[int, Sequence[AudioStream]]) -> Iterator[str]:
+    if len(groups) > 1:
+        each = "; ".join(
+            f"{rate} Hz: " + ", ".join(f"a:{stream.number}" for stream in streams) for rate, streams in groups.items()
+        )
+        yield f"streams of different sample rates were not compared with each other ({each})"
