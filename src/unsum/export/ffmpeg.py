@@ -1,19 +1,21 @@
 """The one ffmpeg command that does what a recovery does, sample for sample.
 
-Its graph brings every stream onto one time line (holes filled, late ones cut), merges
-their channels side by side, and gives each source by one ``pan`` over them. All sums
-are in double, where integers of 32 bits are exact and nothing wraps, clips or rounds;
-``pan`` on 24-bit words would sum in single. What depends on the audio (lengths, holes,
-sources beyond full scale) is measured first, in one pass over the file, so the command
-fits this recording and no other.
+Its graph brings every stream onto one time line (holes filled, late ones cut); ``pan``
+takes from each what a source needs of it, and ``amix`` adds. All of it is in double,
+where words of 32 bits are exact and nothing wraps, clips or rounds; on 24-bit words
+``pan`` would sum in single. ``amerge`` would need one ``pan`` a source, but old versions
+give it no double, and no way from many channels without a layout to double behind it.
+What depends on the audio (length, holes, sources beyond full scale) is measured first,
+in one pass over the file, so the command fits this recording and no other.
 """
 
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 from unsum.errors import InputError, RefusedError
@@ -22,19 +24,15 @@ from unsum.media.encode import OutputAudio
 from unsum.media.remux import CONTAINERS, RemuxWriter
 from unsum.media.timeline import Discontinuity
 from unsum.recovery.aligned import Progress
+from unsum.recovery.outputs import writes_stems, written_paths
 from unsum.recovery.recover import Plan, _Recovery
 from unsum.recovery.untangle import Algebra, PassResult
 from unsum.streams.recipe import Source, SourceChannel, StreamChannel
 
 _LINE_LENGTH = 100
-# FFmpeg's order of loudspeakers (libavutil/channel_layout.h).
-_NATIVE_ORDER = (
-    *("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR", "TC", "TFL", "TFC", "TFR"),
-    *("TBL", "TBC", "TBR", "DL", "DR", "WL", "WR", "SDL", "SDR", "LFE2", "TSL", "TSR", "BFC", "BFL", "BFR"),
-)
 
 Terms = tuple[tuple[StreamChannel, Fraction], ...]
-Sums = tuple[Terms | None, ...]  # one per channel of a source; None: not determined here
+Sums = tuple[Terms, ...]  # one per channel of a source, empty where it is not determined
 Piece = tuple[int, int, Sums]  # start and stop on the time line, and what holds in between
 
 
@@ -81,7 +79,7 @@ def export_command(
         result = recovery._pass(cast(RemuxWriter, _Nowhere()))
     if result.samples == 0:
         raise InputError(f"{plan.recording.path}: no audio could be decoded; is the file whole?")
-    audio = [recovery._output_audio(n, source.name) for n, source in enumerate(recovery.written)]
+    audio = recovery._output_audio()
     graph = _filter_graph(plan, result, recovery.algebra, recovery.written, audio)
     command = _command(plan, result, graph, audio, sources=recovery.written, kept=recovery.kept)
     return FfmpegExport(tuple(command), tuple(_caveats(plan, result, audio)))
@@ -91,20 +89,23 @@ def shell_command(command: Sequence[str]) -> str:
     """A command as a shell takes it, broken into lines of moderate length."""
     program, *words = command
     groups: list[list[str]] = []
-    for word in words[:-1]:
-        if word.startswith("-") or not groups:
-            groups.append([])
-        groups[-1].append(shlex.quote(word))
-    lines, line = [], shlex.quote(program)
+    for word in words:
+        is_value = groups and len(groups[-1]) == 1 and groups[-1][0].startswith("-") and not word.startswith("-")
+        if is_value:
+            groups[-1].append(shlex.quote(word))
+        else:
+            groups.append([shlex.quote(word)])
+    lines, full = [shlex.quote(program)], False
     for group in groups:
         text = " ".join(group)
-        alone = {group[0], line.partition(" ")[0]} & {"-filter_complex", "-i"}
-        if alone or len(line) + 1 + len(text) > _LINE_LENGTH:
-            lines.append(line)
-            line = text
+        # The input, the graph and the outputs each on a line of their own.
+        alone = group[0] in ("-i", "-filter_complex") or not group[0].startswith("-")
+        if alone or full or len(lines[-1]) + 1 + len(text) > _LINE_LENGTH:
+            lines.append(text)
         else:
-            line += " " + text
-    return " \\\n  ".join([*lines, line, shlex.quote(words[-1])])
+            lines[-1] += " " + text
+        full = alone
+    return " \\\n  ".join(lines)
 
 
 class _Nowhere:
@@ -123,20 +124,12 @@ class _Nowhere:
 def _filter_graph(
     plan: Plan, result: PassResult, algebra: Algebra, sources: Sequence[Source], audio: Sequence[OutputAudio]
 ) -> str:
-    pieces = {source.name: _pieces(plan, result, algebra, source) for source in sources}
-    keys = [key for mine in pieces.values() for _, _, sums in mine for terms in sums if terms for key, _ in terms]
-    used = sorted({key.stream for key in keys}) or [plan.streams[0].number]
-    chains = [_aligned_stream(plan, result, stream) for stream in used]
-    merged = "".join(f"[s{stream}]" for stream in used)
-    merged += f"amerge=inputs={len(used)}," if len(used) > 1 else ""
-    merged += "aformat=sample_fmts=dblp"
-    wanted = [f"{source.name}_{n}" for source in sources for n in range(max(1, len(pieces[source.name])))]
-    chains.append(f"{merged},asplit={len(wanted)}" + "".join(f"[{label}]" for label in wanted))
-    columns = _merged_columns(plan, used)
+    taps: dict[int, list[str]] = {}
+    ends: list[str] = []
     for source, stream in zip(sources, audio, strict=True):
-        mine = pieces[source.name] or [(0, result.samples, (None,) * len(source.channels))]
-        chains += _source_chains(plan, source, stream, mine, columns, result.samples)
-    return ";\n  ".join(chains)
+        ends += _source_chains(plan, result, source, stream, _pieces(plan, result, algebra, source), taps)
+    starts = [chain for stream in sorted(taps) for chain in _aligned_stream(plan, result, stream, taps[stream])]
+    return ";\n  ".join(starts + ends)
 
 
 def _pieces(plan: Plan, result: PassResult, algebra: Algebra, source: Source) -> list[Piece]:
@@ -150,38 +143,32 @@ def _pieces(plan: Plan, result: PassResult, algebra: Algebra, source: Source) ->
         if present not in solved:
             known = algebra.solution(present).determined
             combinations = [known.get(SourceChannel(source.name, channel)) for channel in source.channels]
-            solved[present] = tuple(c.terms if c else None for c in combinations)
+            solved[present] = tuple(c.terms if c else () for c in combinations)
         sums = solved[present]
         if found and found[-1][1:] == (start, sums):
             found[-1] = (found[-1][0], stop, sums)
         elif any(sums):
             found.append((start, stop, sums))
-    return found
+    # A source that is nowhere to be had is silence as long as any stream.
+    silence = (((StreamChannel(plan.streams[0].number, plan.streams[0].channels[0]), Fraction(0)),),)
+    return found or [(0, result.samples, silence * len(source.channels))]
 
 
-def _aligned_stream(plan: Plan, result: PassResult, stream: int) -> str:
-    """A stream on the time line: what the file has of it, silence where it has nothing."""
+def _aligned_stream(plan: Plan, result: PassResult, stream: int, taps: Sequence[str]) -> Iterator[str]:
+    """A stream on the time line: what the file has of it, silence where it has nothing, and behind its end."""
     position = plan.look.starts[stream] - plan.look.origin + plan.offsets.get(stream, 0)
     breaks = [gap for gap in result.report.breaks if gap.stream == stream]
     parts = list(_placed_parts(position, breaks, start=plan.look.starts[stream]))
-    label = f"0:a:{stream}"
-    end = f"aformat=sample_fmts={_carrier_format(plan)},apad=whole_len={result.samples}[s{stream}]"
+    end = ["aformat=sample_fmts=dblp", "apad", *([f"asplit={len(taps)}"] if len(taps) > 1 else [])]
+    whole = ",".join(end) + "".join(f"[{tap}]" for tap in taps)
     if len(parts) == 1:
-        return f"[{label}]" + ",".join([*_cut(*parts[0]), end])
+        yield f"[0:a:{stream}]" + ",".join([*_cut(*parts[0]), whole])
+        return
     names = [f"s{stream}_{n}" for n in range(len(parts))]
-    chains = [f"[{label}]asplit={len(parts)}" + "".join(f"[{name}]" for name in names)]
+    yield f"[0:a:{stream}]asplit={len(parts)}" + "".join(f"[{name}]" for name in names)
     for name, part in zip(names, parts, strict=True):
-        chains.append(f"[{name}]" + ",".join(_cut(*part)) + f"[{name}_cut]")
-    chains.append("".join(f"[{name}_cut]" for name in names) + f"concat=n={len(parts)}:v=0:a=1,{end}")
-    return ";\n  ".join(chains)
-
-
-def _carrier_format(plan: Plan) -> str:
-    """The sample format that holds every stream exactly and that ``amerge`` takes in old versions too."""
-    if plan.grid.bits is not None:
-        return "s32"
-    singles = all(bits <= 24 if (bits := s.bits) is not None else "f64" not in s.codec for s in plan.streams)
-    return "flt" if singles else "dbl"
+        yield f"[{name}]" + ",".join(_cut(*part)) + f"[{name}_cut]"
+    yield "".join(f"[{name}_cut]" for name in names) + f"concat=n={len(parts)}:v=0:a=1,{whole}"
 
 
 def _placed_parts(
@@ -214,68 +201,65 @@ def _cut(first: int, last: int | None, silence: int) -> list[str]:
         filters += ["atrim=" + ":".join(start + stop), "asetpts=N"]
     if silence:
         filters.append(f"adelay=delays={silence}S:all=1")
-    return filters or ["asetpts=N"]
-
-
-def _merged_columns(plan: Plan, used: Sequence[int]) -> dict[StreamChannel, int]:
-    """The number of each stream channel behind ``amerge``.
-
-    One stream after the other; but where no two layouts share a loudspeaker ``amerge``
-    sorts the channels as one larger layout would have them.
-    """
-    layouts = {stream.number: stream.channels for stream in plan.streams if stream.number in used}
-    keys = [StreamChannel(stream, channel) for stream in used for channel in layouts[stream]]
-    names = [key.channel for key in keys]
-    if len(used) > 1 and len(set(names)) == len(names):
-        order = {name: n for n, name in enumerate(_NATIVE_ORDER)}
-        keys.sort(key=lambda key: order[key.channel])
-    return {key: number for number, key in enumerate(keys)}
+    return filters
 
 
 def _source_chains(
     plan: Plan,
+    result: PassResult,
     source: Source,
     audio: OutputAudio,
     pieces: Sequence[Piece],
-    columns: Mapping[StreamChannel, int],
-    total: int,
+    taps: dict[int, list[str]],
 ) -> Iterator[str]:
-    # N counts the samples so far; behind amerge and from decoders the clock ticks once a sample.
-    end = [f"aformat=sample_fmts={_sample_format(audio)}", f"asetpts=N+{plan.look.origin}[{source.name}]"]
-    if pieces[-1][1] < total:
-        end.insert(0, f"apad=whole_len={total}")
-    filled, parts = 0, []
-    for start, stop, sums in pieces:
-        filters = [_pan(source, sums, columns), *_rounding(plan, sums)]
-        if (start, stop) != (0, total):
-            filters += _cut(start, None if stop == total else stop, start - filled)
-        parts.append(filters)
+    """A source from the streams it needs, each under a label that is added to ``taps``."""
+    end = [f"aformat=sample_fmts={_sample_format(audio)}"]
+    # N counts the samples so far, and the clock ticks once a sample.
+    end.append(f"asetpts=N+{plan.look.origin}[{source.name}]")
+    if pieces[-1][1] < result.samples:
+        end.insert(0, f"apad=whole_len={result.samples}")
+    filled = 0
+    for n, (start, stop, sums) in enumerate(pieces):
+        name = source.name if len(pieces) == 1 else f"{source.name}_{n}"
+        streams = sorted({key.stream for terms in sums for key, _ in terms})
+        for stream in streams:
+            taps.setdefault(stream, []).append(f"{name}_s{stream}")
+        filters = [*_rounding(plan, sums), *_cut(start, stop, start - filled)]
+        filters += end if len(pieces) == 1 else [f"anull[{name}]"]
+        if len(streams) == 1:
+            yield f"[{name}_s{streams[0]}]" + ",".join([_pan(plan, source, sums, streams[0]), *filters])
+        else:
+            for stream in streams:
+                yield f"[{name}_s{stream}]" + _pan(plan, source, sums, stream) + f"[{name}_p{stream}]"
+            labels = "".join(f"[{name}_p{stream}]" for stream in streams)
+            yield labels + ",".join([f"amix=inputs={len(streams)}:normalize=0", *filters])
         filled = stop
-    if len(parts) == 1:
-        yield f"[{source.name}_0]" + ",".join([*parts[0], *end])
-        return
-    for n, filters in enumerate(parts):
-        yield f"[{source.name}_{n}]" + ",".join(filters) + f"[{source.name}_{n}_cut]"
-    names = "".join(f"[{source.name}_{n}_cut]" for n in range(len(parts)))
-    yield names + ",".join([f"concat=n={len(parts)}:v=0:a=1", *end])
+    if len(pieces) > 1:
+        names = "".join(f"[{source.name}_{n}]" for n in range(len(pieces)))
+        yield names + ",".join([f"concat=n={len(pieces)}:v=0:a=1", *end])
 
 
-def _pan(source: Source, sums: Sums, columns: Mapping[StreamChannel, int]) -> str:
+def _pan(plan: Plan, source: Source, sums: Sums, stream: int) -> str:
+    """What one stream gives to a source, times the divisors of `_rounding`."""
+    columns = next(s.channels for s in plan.streams if s.number == stream)
     outputs = []
     for channel, terms in zip(source.channels, sums, strict=True):
-        gains = [(columns[key], gain * _divisor(terms)) for key, gain in terms] if terms else [(0, Fraction(0))]
         text = ""
-        for column, gain in gains:
+        for key, gain in terms:
+            if key.stream != stream:
+                continue
+            gain *= _divisor(terms)
             sign = "-" if gain < 0 else "+" if text else ""
             # pan reads a minus in front of everything only as part of a number.
             number = "" if abs(gain) == 1 and (text or gain > 0) else f"{abs(gain)}*"
-            text += f"{sign}{number}c{column}"
-        outputs.append(f"{channel}={text}")
+            text += f"{sign}{number}c{columns.index(key.channel)}"
+        if text:
+            outputs.append(f"{channel}={text}")
     return f"pan={layout_name(source.channels)}|" + "|".join(outputs)
 
 
-def _divisor(terms: Terms | None) -> int:
-    return math.lcm(1, *(gain.denominator for _, gain in terms or ()))
+def _divisor(terms: Terms) -> int:
+    return math.lcm(1, *(gain.denominator for _, gain in terms))
 
 
 def _rounding(plan: Plan, sums: Sums) -> list[str]:
@@ -297,7 +281,7 @@ def _rounding(plan: Plan, sums: Sums) -> list[str]:
 def _sample_format(audio: OutputAudio) -> str:
     if audio.bits is None:
         return "flt" if audio.stored_bits == 32 else "dbl"
-    return ("s16" if audio.stored_bits == 16 else "s32") + ("p" if audio.codec in ("alac", "wavpack") else "")
+    return "s16" if audio.stored_bits == 16 else "s32"
 
 
 # --- the command around it ---
@@ -312,18 +296,20 @@ def _command(
     sources: Sequence[Source],
     kept: Sequence[int],
 ) -> Iterator[str]:
-    replaced = {stream.number for stream in plan.streams if stream.number not in kept}
-    first = min(replaced, default=0)
-    copied = [s.number for s in plan.recording.audio if s.number not in replaced]
-    before = [number for number in copied if number < first]
-    container = CONTAINERS[plan.output.suffix.lower()]
-
     # -copyts, or the copied video moves to zero while the sources stay at their time.
     yield from ("ffmpeg", "-copyts")
     if result.report.errors:
         # Damaged frames are left out, as unsum leaves them out, and not concealed.
         yield from ("-err_detect:a", "crccheck+explode")
     yield from ("-i", _file_name(plan.recording.path), "-filter_complex", graph)
+    if writes_stems(plan.output):
+        for source, stream, path in zip(sources, audio, written_paths(plan.output, sources), strict=True):
+            yield from ("-map", f"[{source.name}]", *_stem_options(stream, path), _file_name(path))
+        return
+    replaced = {stream.number for stream in plan.streams if stream.number not in kept}
+    copied = [s.number for s in plan.recording.audio if s.number not in replaced]
+    first = min(replaced, default=0)
+    before = [number for number in copied if number < first]
     yield from ("-map", "0:v?")
     for number in before:
         yield from ("-map", f"0:a:{number}")
@@ -336,28 +322,43 @@ def _command(
         yield from ("-map", "0:d?")
     yield from ("-map_metadata", "0", "-map_chapters", "0", "-c", "copy")
     for n, stream in enumerate(audio, start=len(before)):
-        yield from _stream_options(n, stream)
-    if container == "mp4" and any(stream.codec == "flac" for stream in audio):
+        yield from _encoder_options(stream, f":a:{n}")
+        yield from (f"-metadata:s:a:{n}", f"title={stream.title}")
+        if stream.language:
+            yield from (f"-metadata:s:a:{n}", f"language={stream.language}")
+        yield from (f"-disposition:a:{n}", "default" if stream.default else "0")
+    if _is_mp4(plan) and any(stream.codec == "flac" for stream in audio):
         yield from ("-strict", "experimental")
     yield _file_name(plan.output)
 
 
-def _stream_options(number: int, audio: OutputAudio) -> Iterator[str]:
+def _encoder_options(audio: OutputAudio, specifier: str) -> Iterator[str]:
     encoder = audio.codec
     if encoder == "pcm":
         encoder = f"pcm_{'s' if audio.bits is not None else 'f'}{audio.stored_bits}le"
-    yield from (f"-c:a:{number}", encoder)
-    if audio.codec == "flac":
-        yield from (f"-compression_level:a:{number}", str(audio.compression_level))
-    if audio.stored_bits == 24 and audio.codec in ("flac", "alac"):
-        yield from (f"-bits_per_raw_sample:a:{number}", "24")
-    yield from (f"-metadata:s:a:{number}", f"title={audio.title}")
-    if audio.language:
-        yield from (f"-metadata:s:a:{number}", f"language={audio.language}")
-    yield from (f"-disposition:a:{number}", "default" if audio.default else "0")
+    yield from (f"-c{specifier or ':a'}", encoder)
+    if encoder == "flac":
+        yield from (f"-compression_level{specifier}", str(audio.compression_level))
+    if audio.stored_bits == 24 and encoder in ("flac", "alac"):
+        yield from (f"-bits_per_raw_sample{specifier}", "24")
 
 
-def _file_name(path: Any) -> str:
+def _stem_options(audio: OutputAudio, path: Path) -> Iterator[str]:
+    suffix = path.suffix.lower()
+    if suffix == ".flac":
+        yield from _encoder_options(replace(audio, codec="flac"), "")
+        return
+    _, encoder = _encoder_options(replace(audio, codec="pcm"), "")
+    yield from ("-c:a", encoder.replace("le", "be") if suffix in (".aif", ".aiff") else encoder)
+    if suffix in (".wav", ".rf64"):
+        yield from ("-f", "wav", "-rf64", "auto" if suffix == ".wav" else "always")
+
+
+def _is_mp4(plan: Plan) -> bool:
+    return CONTAINERS.get(plan.output.suffix.lower()) == "mp4"
+
+
+def _file_name(path: Path) -> str:
     """A name that ffmpeg takes neither for a protocol nor for an option."""
     name = str(path)
     return f"file:{name}" if ":" in name or name.startswith("-") else name
@@ -377,5 +378,5 @@ def _caveats(plan: Plan, result: PassResult, audio: Sequence[OutputAudio]) -> It
             f"{count} packet{'s' * (count > 1)} of stream {streams} cannot be decoded; if a version of ffmpeg makes "
             "samples of what is left, all that follows is out of step"
         )
-    if CONTAINERS[plan.output.suffix.lower()] == "mp4" and any(stream.codec == "pcm" for stream in audio):
+    if _is_mp4(plan) and any(stream.codec == "pcm" for stream in audio):
         yield "older versions of ffmpeg write no PCM into MP4; name an .mkv or .mov file for them"

@@ -242,7 +242,7 @@ def _check(a: _Side, b: _Side) -> None:
 
 
 def _find_lag(sides: Sequence[_Side]) -> LagEstimate | None:
-    """The lag between the beginnings of two signals, None if none stands out; silence that both begin with is passed over."""
+    """The lag between the beginnings of two signals, None if none stands out; common silence is passed over."""
     blocks = [side.blocks() for side in sides]
     kept: list[list[NDArray]] = [[], []]
     taken = 0

@@ -66,34 +66,33 @@ def _inspect(recording: Recording, progress: Progress | None, *, separate: bool)
         for stream, values in rows.items():
             rows[stream] = meters[stream].observe(block.start, values, block.missing.get(stream, ()))
         watchers[group].observe(block, rows)
-    if reading.broken_off is not None and not any(meter.samples for meter in meters.values()):
-        raise InputError(reading.broken_off)
+    if not any(meter.samples for meter in meters.values()):
+        _check_readable(recording, reading)
 
-    late: dict[int, int] = {}
-    unknown: set[int] = set()
+    late: dict[int, int | None] = {}
     containments: list[Containment] = []
     for watcher in watchers:
-        lags = watcher.late()
-        late |= lags
-        unknown |= watcher.unknown()
+        lags, pairs = watcher.late(), watcher.containment.containments()
         if any(lags.values()):
-            containments += _contained_again(recording, watcher.streams, lags, progress, separate=separate)
-        else:
-            containments += watcher.containment.containments()
+            again = _contained_again(recording, watcher.streams, lags, progress, separate=separate)
+            lags, pairs = _believed(lags, pairs, again)
+        late |= lags
+        containments += pairs
     containments.sort(key=lambda pair: float("-inf") if pair.null_db is None else pair.null_db)
+    streams = tuple(
+        _stream_finding(
+            meters[stream.number],
+            reading.report,
+            origin=_origin(groups[stream.sample_rate]),
+            late=late.get(stream.number),
+        )
+        for stream in recording.audio
+    )
     return FileFinding(
         recording=recording,
-        streams=tuple(
-            _stream_finding(
-                meters[stream.number],
-                reading.report,
-                origin=_origin(groups[stream.sample_rate]),
-                late=None if stream.number in unknown else late.get(stream.number),
-            )
-            for stream in recording.audio
-        ),
+        streams=streams,
         containments=tuple(containments),
-        remarks=tuple(_remarks(recording, groups)),
+        remarks=tuple(_remarks(recording, groups, max(map(_end_seconds, streams)))),
         broken_off=reading.broken_off,
     )
 
@@ -109,14 +108,14 @@ def _groups(streams: Sequence[AudioStream]) -> Mapping[int, list[AudioStream]]:
 def _contained_again(
     recording: Recording,
     streams: Sequence[AudioStream],
-    late: Mapping[int, int],
+    late: Mapping[int, int | None],
     progress: Progress | None,
     *,
     separate: bool,
 ) -> Sequence[Containment]:
     """Containments with the measured lags taken out: only late streams cost a second reading."""
     containment = ContainmentMeter(_grid(streams))
-    offsets = {stream: -lag for stream, lag in late.items()}
+    offsets = {stream: -(lag or 0) for stream, lag in late.items()}
     for _, block in _Reading(recording, progress, separate=separate).blocks([streams], offsets=offsets):
         containment.observe(block, {s: np.ascontiguousarray(samples) for s, samples in block.samples.items()})
     return containment.containments()
@@ -206,11 +205,50 @@ class _GroupWatch:
         if (self._windows <= _EVERY_WINDOW or self._windows % _THEN_EVERY == 0) and not self._offsets.settled:
             self._offsets.observe(rows)
 
-    def late(self) -> dict[int, int]:
-        return dict(self._offsets.offsets([stream.number for stream in self.streams]).late) if self._pairs else {}
+    def late(self) -> dict[int, int | None]:
+        """How late each stream is; None where that cannot be told."""
+        if not self._pairs:
+            return {}
+        offsets = self._offsets.offsets([stream.number for stream in self.streams])
+        return {stream: None if stream in offsets.unknown else late for stream, late in offsets.late.items()}
 
-    def unknown(self) -> set[int]:
-        return set(self._offsets.offsets([stream.number for stream in self.streams]).unknown)
+
+def _believed(
+    lags: Mapping[int, int | None], before: Sequence[Containment], after: Sequence[Containment]
+) -> tuple[dict[int, int | None], list[Containment]]:
+    """Keep those lags that make something cancel better once they are taken out; the others are not known."""
+    doubted = {
+        stream
+        for stream, lag in lags.items()
+        if lag and not _cancels_better(_deepest(before, stream), _deepest(after, stream))
+    }
+    pairs = [pair for pair in before if {pair.inner.stream, pair.outer.stream} & doubted]
+    pairs += [pair for pair in after if not {pair.inner.stream, pair.outer.stream} & doubted]
+    return {stream: None if stream in doubted else lag for stream, lag in lags.items()}, pairs
+
+
+def _deepest(pairs: Sequence[Containment], stream: int) -> float:
+    """What is left of the energy, at best, when something is taken from this stream or it from others."""
+    left = [
+        0.0 if pair.null_db is None else 10 ** (pair.null_db / 10)
+        for pair in pairs
+        if pair.inner.stream != pair.outer.stream and stream in (pair.inner.stream, pair.outer.stream)
+    ]
+    return min(left, default=1.0)
+
+
+def _cancels_better(before: float, after: float) -> bool:
+    return after < 0.9 * before or 1 - after > 1.1 * (1 - before)
+
+
+def _check_readable(recording: Recording, reading: "_Reading") -> None:
+    if reading.broken_off is not None:
+        raise InputError(reading.broken_off)
+    if errors := reading.report.errors:
+        raise InputError(
+            f"nothing in {recording.path} could be decoded: {len(errors)} packets failed, "
+            f"the first with '{errors[0][2]}'; the file is damaged"
+        )
 
 
 def _stream_finding(meter: StreamMeter, report: DecodeReport, *, origin: int, late: int | None) -> StreamFinding:
@@ -232,9 +270,17 @@ def _stream_finding(meter: StreamMeter, report: DecodeReport, *, origin: int, la
     )
 
 
-def _remarks(recording: Recording, groups: Mapping[int, Sequence[AudioStream]]) -> Iterator[str]:
+def _end_seconds(stream: StreamFinding) -> float:
+    return stream.start_seconds + stream.seconds if stream.samples else 0.0
+
+
+def _remarks(recording: Recording, groups: Mapping[int, Sequence[AudioStream]], end_seconds: float) -> Iterator[str]:
     if len(groups) > 1:
         each = "; ".join(
             f"{rate} Hz: " + ", ".join(f"a:{stream.number}" for stream in streams) for rate, streams in groups.items()
         )
         yield f"streams of different sample rates were not compared with each other ({each})"
+    said = recording.duration_seconds
+    # Where there is a picture, the length is the picture's.
+    if said is not None and not recording.others and abs(said - end_seconds) > 0.1 + 0.01 * said:
+        yield f"the header says {said:.3f} s, but the sound ends at {end_seconds:.3f} s"

@@ -159,6 +159,7 @@ class _StreamDecoder:
         context.thread_type = "AUTO" if threads else "NONE"
         if threads:
             context.thread_count = 2
+        self.reached: int | None = None  # one behind the last sample handed out
         self.numbered = False
         self.fixed_block = None
         # Numbers of FLAC frames on their way through the decoder, with their timestamps.
@@ -198,12 +199,12 @@ class _StreamDecoder:
                 number = candidate
                 break
         seconds = None if frame.pts is None else frame.pts * self.tick_seconds
-        before = self.clock.end
         start = self.clock.place(seconds=seconds, samples=frame.samples, number=number)
         samples = _samples(frame, self.stream.bits)
-        overlap = before - start if before > start and self.clock.start is not None else 0
-        if overlap:  # the same stretch came twice: what is there already stays
+        if self.reached is not None and self.reached > start:  # the same stretch came twice: the first one stays
+            overlap = min(self.reached - start, samples.shape[1])
             samples, start = samples[:, overlap:], start + overlap
+        self.reached = max(start + samples.shape[1], self.reached or start)
         if samples.shape[1]:
             yield DecodedFrame(self.stream.number, start, samples, start / self.stream.sample_rate)
 

@@ -20,6 +20,7 @@ from unsum.media.flac import parse_streaminfo
 # Worker threads must never reach FFmpeg's logger: its callback needs the interpreter.
 av.logging.set_level(av.logging.PANIC)
 
+LOSSY_PCM = {"pcm_alaw", "pcm_mulaw", "pcm_vidc"}
 LOSSLESS_CODECS = {"alac", "ape", "flac", "mlp", "shorten", "tak", "truehd", "tta", "wavpack", "wmalossless"}
 
 
@@ -193,7 +194,7 @@ def _channel_names(layout: AudioLayout) -> tuple[str, ...]:
 def _word_length(stream: AVStream) -> tuple[int | None, bool]:
     context = stream.codec_context
     codec, sample_format = context.name, context.format.name if context.format else ""
-    lossless = codec in LOSSLESS_CODECS or codec.startswith("pcm_")
+    lossless = codec in LOSSLESS_CODECS or (codec.startswith("pcm_") and codec not in LOSSY_PCM)
     if sample_format.startswith(("flt", "dbl")):
         return None, lossless
     if pcm := re.fullmatch(r"pcm_[us](8|16|24|32|64)(le|be)?(_planar)?", codec):
@@ -205,6 +206,8 @@ def _word_length(stream: AVStream) -> tuple[int | None, bool]:
     if codec == "alac" and extradata and len(extradata) >= 18:
         # ALACSpecificConfig, behind the 12 bytes of its atom header where that is kept.
         return extradata[17] if len(extradata) >= 36 else extradata[5], True
+    if codec == "tta" and extradata and extradata[:4] == b"TTA1" and len(extradata) >= 10:
+        return struct.unpack_from("<H", extradata, 8)[0], True
     return {"u8": 8, "s16": 16, "s32": 32, "s64": 64}.get(sample_format.removesuffix("p"), 32), lossless
 
 

@@ -62,7 +62,9 @@ def reserve_output(path: Path, *, overwrite: bool, inputs: Collection[Path] = ()
     if not folder.is_dir():
         raise OutputError(f"no such folder: {folder}; make it first")
     # A test write: permissions alone do not tell of read-only file systems.
-    partial = folder / f".{path.stem[:80]}.{os.getpid()}.partial{path.suffix}"
+    # File systems count a name's bytes, of which a letter may have four.
+    stem = path.stem.encode(errors="ignore")[:80].decode(errors="ignore")
+    partial = folder / f".{stem}.{os.getpid()}.partial{path.suffix}"
     try:
         partial.touch()
     except OSError as error:

@@ -44,8 +44,9 @@ class StreamClock:
         self._tolerance = TOLERANCE_SECONDS * sample_rate
         self._stamp: float | None = None  # the last timestamp, in samples
         self._samples = 0
+        self._placed = 0  # frames
         self._number: int | None = None  # the last frame's own sample number
-        self._frame_length: int | None = None  # common to all frames so far, 0 if it varies
+        self._frame_length: int | None = None  # common to all frames so far but the first, 0 if it varies
 
     def place(self, *, seconds: float | None, samples: int, number: int | None = None) -> int:
         """First sample of the next frame on the time line.
@@ -67,10 +68,18 @@ class StreamClock:
             self._stamp = None if self._stamp is None else self._stamp + self._samples
         else:
             self._stamp = stamp
+        self._learn_length(samples)
         self._samples, self._number = samples, number
-        if self._frame_length is None:
-            self._frame_length = samples
         return start
+
+    def _learn_length(self, samples: int) -> None:
+        # Only the last frame is shorter where frames are of one length, and the first one where a decoder
+        # drops its priming.
+        if self._frame_length is None or (self._placed == 1 and samples > self._frame_length):
+            self._frame_length = samples
+        elif self._samples != self._frame_length and self._placed > 1:
+            self._frame_length = 0
+        self._placed += 1
 
     def _resume(self, stamp: float | None, number: int | None) -> None:
         jump = 0.0
@@ -80,15 +89,15 @@ class StreamClock:
         lost = None
         if number is not None and self._number is not None:
             lost = number - (self._number + self._samples)
-        if lost and lost > 0 and (abs(jump - lost) <= self._tolerance or stamp is None):
+        if lost and (abs(jump - lost) <= self._tolerance or (stamp is None and lost > 0)):
             self._break(lost, exact=True, reason="frame numbers")
         elif jumped and lost == 0:
             self._break(round(jump), exact=False, reason="timestamps jump, no frame is missing")
         elif jumped:
             frames = round(jump / self._frame_length) if self._frame_length else 0
             whole = frames * (self._frame_length or 0)
-            if frames > 0 and abs(jump - whole) <= self._tolerance:
-                self._break(whole, exact=True, reason="whole frames missing")
+            if frames and abs(jump - whole) <= self._tolerance:
+                self._break(whole, exact=True, reason=f"whole frames {'missing' if frames > 0 else 'came twice'}")
             else:
                 self._break(round(jump), exact=False, reason="timestamps")
 

@@ -9,9 +9,9 @@ from unsum.errors import RefusedError
 from unsum.media.decode import DecodeReport
 from unsum.media.probe import Recording, probe
 from unsum.recovery.aligned import Progress, aligned_items
-from unsum.recovery.look import first_look
+from unsum.recovery.look import FirstLook, first_look
 from unsum.streams.arithmetic import channel_extremes
-from unsum.streams.assembly import AlignedBlock
+from unsum.streams.assembly import AlignedBlock, NotInterleavedError
 from unsum.streams.discover import Discovery, RelationFinder
 from unsum.streams.offsets import any_channels
 from unsum.streams.recipe import Recipe
@@ -43,6 +43,15 @@ def discover_relations(recording: Recording, *, progress: Progress | None = None
         )
     channels = {stream.number: stream.channels for stream in streams}
     look = first_look(recording.path, streams, any_channels(channels))
+    try:
+        return _find(recording, look, separate=look.separate, progress=progress)
+    except NotInterleavedError:
+        return _find(recording, look, separate=True, progress=progress)
+
+
+def _find(recording: Recording, look: FirstLook, *, separate: bool, progress: Progress | None) -> Discovery:
+    streams, rate = recording.audio, recording.audio[0].sample_rate
+    channels = {stream.number: stream.channels for stream in streams}
     finder = RelationFinder(channels)
     bits = {stream.number: stream.bits for stream in streams}
     total = recording.duration_seconds
@@ -53,7 +62,7 @@ def discover_relations(recording: Recording, *, progress: Progress | None = None
         offsets={stream: -late for stream, late in look.offsets.late.items()},
         report=DecodeReport(),
         threads=True,
-        separate=look.separate,
+        separate=separate,
     ):
         if not isinstance(block, AlignedBlock):
             continue

@@ -31,6 +31,7 @@ from unsum.recovery.outputs import (
 from unsum.recovery.untangle import Algebra, PassResult, Untangler, run_pass
 from unsum.recovery.verify import verify_written
 from unsum.streams.arithmetic import Columns, Grid, StreamFormat, bits_needed
+from unsum.streams.assembly import NotInterleavedError
 from unsum.streams.offsets import shared_channels
 from unsum.streams.recipe import Equations, Recipe, mixing_equations
 
@@ -234,19 +235,24 @@ class _Recovery:
         def on_block(done: int, report: DecodeReport) -> None:
             self._tell(done, report, writing)
 
-        result = run_pass(
-            plan.recording.path,
-            plan.streams,
-            untangler,
-            origin=plan.look.origin,
-            offsets=plan.offsets,
-            separate=self.separate,
-            copy=() if writes_stems(plan.output) else copied_indices(plan.recording, self.replaced),
-            digests=self.verify,
-            on_packet=on_packet,
-            on_sources=on_sources,
-            on_block=on_block,
-        )
+        try:
+            result = run_pass(
+                plan.recording.path,
+                plan.streams,
+                untangler,
+                origin=plan.look.origin,
+                offsets=plan.offsets,
+                separate=self.separate,
+                copy=() if writes_stems(plan.output) else copied_indices(plan.recording, self.replaced),
+                digests=self.verify,
+                on_packet=on_packet,
+                on_sources=on_sources,
+                on_block=on_block,
+            )
+        except NotInterleavedError:
+            # One stream ended long before the others, or they are apart in the file from here on.
+            self.separate = True
+            return None
         self._check_unchanged()
         problem = contradiction(plan, result)
         if problem is not None:

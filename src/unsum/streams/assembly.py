@@ -94,8 +94,7 @@ class Assembler:
         self._tails[stream] = position + samples.shape[1]
         if self._max_lead is None:
             # In order of time nothing older than this frame can come any more, of any stream.
-            reach = position - max(abs(shift) for shift in self._shift.values())
-            reach = min(reach, position) - self._block
+            reach = start + min(self._shift.values()) - self._block
         else:
             reach = min(self._tails.values())
             if self._tails[stream] - reach > self._max_lead + self._block:

@@ -24,7 +24,7 @@ Mode = Literal["exact", "rounded"]
 _LEAST_BLOCKS = 2
 
 # Two sources that sound together for less are not compared well enough to rule out a third.
-_LEAST_JOINT_BLOCKS = 24
+_LEAST_JOINT_SAMPLES = 48_000
 
 _NOT_WHOLE = "the sources would be no whole numbers, so there is at least one source more"
 
@@ -125,10 +125,10 @@ def _doubts(
     for (one, other), signals in compared.items():
         names = f"the source in {parts.found[one]} and the one in {parts.found[other]}"
         blocks = sum(first.values.shape[1] for first, _ in signals)
-        if blocks < _LEAST_JOINT_BLOCKS:
-            seconds = f"{heard[one, other]} blocks of {block_samples} samples"
+        if blocks * block_samples < _LEAST_JOINT_SAMPLES:
             missing.append(
-                f"{names} sound together for {seconds} only, too short to rule out a third source that sounds just then"
+                f"{names} sound together for {heard[one, other] * block_samples} samples only, "
+                "too short to rule out a third source that sounds just then"
             )
         elif (peak := _shared_peak(signals)) > SHARED_PEAK:
             missing.append(
