@@ -108,7 +108,9 @@ def recover(
         output=None if output is None else Path(output),
         out_dir=None if out_dir is None else Path(out_dir),
     )
-    # Before the long work of finding a recipe, not after it.
+    # All that can be refused at once is refused before the long work, not after it.
+    if recipe is not None and not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
     probe(recording)
     if not writes_stems(target):
         reserve_output(target, overwrite=overwrite, inputs=[Path(recording)]).unlink()

@@ -5,6 +5,7 @@ stdout is data, stderr is talk. Every command module is imported only when it ru
 
 import importlib
 import os
+import signal
 import sys
 
 import click
@@ -48,6 +49,8 @@ def group() -> None:
 
 def main() -> None:
     """The entry point: every error becomes one line and its documented exit code."""
+    # A polite kill cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

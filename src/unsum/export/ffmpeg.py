@@ -11,7 +11,7 @@ in one pass over the file, so the command fits this recording and no other.
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -224,7 +224,7 @@ def _source_chains(
         streams = sorted({key.stream for terms in sums for key, _ in terms})
         for stream in streams:
             taps.setdefault(stream, []).append(f"{name}_s{stream}")
-        filters = [*_rounding(plan, sums), *_cut(start, stop, start - filled)]
+        filters = [*_rounding(plan, source, sums), *_cut(start, stop, start - filled)]
         filters += end if len(pieces) == 1 else [f"anull[{name}]"]
         if len(streams) == 1:
             yield f"[{name}_s{streams[0]}]" + ",".join([_pan(plan, source, sums, streams[0]), *filters])
@@ -262,7 +262,7 @@ def _divisor(terms: Terms) -> int:
     return math.lcm(1, *(gain.denominator for _, gain in terms))
 
 
-def _rounding(plan: Plan, sums: Sums) -> list[str]:
+def _rounding(plan: Plan, source: Source, sums: Sums) -> list[str]:
     """The division that fractions need, rounded as unsum rounds: floor(x + 1/2) on the grid of the streams."""
     divisors = [_divisor(terms) for terms in sums]
     if max(divisors) == 1:
@@ -275,7 +275,8 @@ def _rounding(plan: Plan, sums: Sums) -> list[str]:
         elif divisor > 1 and bits is not None:
             value = f"floor(({value}*{2**bits}+{divisor})/{2 * divisor})/{2 ** (bits - 1)}"
         expressions.append(value)
-    return ["aeval=exprs=" + "|".join(expressions) + ":c=same"]
+    # Not c=same: FFmpeg 5 then makes up the layout behind it, and remixes to it.
+    return [f"aeval=exprs={'|'.join(expressions)}:c={layout_name(source.channels)}"]
 
 
 def _sample_format(audio: OutputAudio) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from unsum.errors import InputError
 from unsum.media.flac import first_sample, parse_streaminfo
-from unsum.media.probe import AudioStream, open_input
+from unsum.media.probe import AudioStream, open_input, outlive
 from unsum.media.timeline import Discontinuity, StreamClock
 
 _DTYPES = {
@@ -182,6 +182,8 @@ class _StreamDecoder:
             seconds = (packet.pts or 0) * self.tick_seconds
             self.report.errors.append((self.stream.number, seconds, getattr(error, "strerror", None) or str(error)))
             return
+        for frame in frames:
+            outlive(frame.layout)
         for frame in frames:
             yield from self._place(frame)
 

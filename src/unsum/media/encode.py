@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 import soundfile
-from av import AudioFrame
+from av import AudioFrame, AudioLayout
 from av import AudioStream as AVStream
 from av.container import OutputContainer
 from av.error import FFmpegError
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from unsum.errors import OutputError, UsageError
 from unsum.layouts import layout_name
 from unsum.media.flac import StreamInfo, header_only_file, is_frame, parse_streaminfo, streaminfo_bytes
+from unsum.media.probe import outlive
 
 LIBFLAC_MAX_LEVEL = 8
 LIBFLAC_BLOCK = 4096
@@ -215,6 +216,8 @@ class _FfmpegEncoder:
             self.format = ("s16" if stored == 16 else "s32") + ("" if name == "flac" else "p")
             if name == "flac":
                 options["compression_level"] = str(audio.compression_level)
+        if outlive(AudioLayout(layout)):
+            raise UsageError(f"no file format knows the channels in the order {layout}; list them in the usual order")
         try:
             stream = container.add_stream(name, rate=audio.sample_rate, options=options)
             context = stream.codec_context

@@ -1,5 +1,6 @@
 """What a file holds: its streams, their layouts and true formats, without decoding it whole."""
 
+import ctypes
 import re
 import struct
 from dataclasses import dataclass, replace
@@ -157,7 +158,9 @@ def probe(path: str | Path) -> Recording:
 
 def _audio_stream(number: int, stream: AVStream) -> AudioStream:
     context = stream.codec_context
-    if not context.sample_rate or not context.layout.nb_channels:
+    layout = context.layout  # once: see outlive
+    outlive(layout)
+    if not context.sample_rate or not layout.nb_channels:
         raise InputError(
             f"audio stream {number} ({context.name}) has no sample rate or channels in its header; "
             "the file is damaged, or its codec is unknown"
@@ -169,7 +172,7 @@ def _audio_stream(number: int, stream: AVStream) -> AudioStream:
         container_index=stream.index,
         codec=context.name,
         sample_rate=context.sample_rate,
-        channels=_channel_names(context.layout),
+        channels=_channel_names(layout),
         bits=bits,
         lossless=lossless,
         start_seconds=Fraction(0) if start is None else start * Fraction(stream.time_base),
@@ -177,6 +180,17 @@ def _audio_stream(number: int, stream: AVStream) -> AudioStream:
         language=stream.metadata.get("language", ""),
         default=bool(stream.disposition & 1),
     )
+
+
+def outlive(layout: AudioLayout) -> bool:
+    """Whether a layout lists its channels one by one; if so, keep PyAV from ever releasing it.
+
+    PyAV copies such a list by reference and frees it once for each copy, which ends the process.
+    """
+    listed = "channels (" in layout.name
+    if listed:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
+    return listed
 
 
 def _channel_names(layout: AudioLayout) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ def contradiction(plan: "Plan", result: PassResult) -> str | None:
                 f"'{meter.check}' fails at {meter.failing} of {meter.samples} samples, "
                 f"first at {first}, and nulls to {depth:.1f} dB"
             )
+    failed += _fractions_where_sums_are_whole(plan, result)
     if not failed:
         return None
     more = f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""
@@ -47,6 +48,18 @@ def contradiction(plan: "Plan", result: PassResult) -> str | None:
         f"the audio contradicts the recipe: {'; '.join(failed[:3])}{more}; "
         "correct the recipe, or run without one to find it from the audio"
     )
+
+
+def _fractions_where_sums_are_whole(plan: "Plan", result: PassResult) -> list[str]:
+    """Sources that come out between whole samples, although recipe and recorder add whole samples."""
+    whole = all(gain.denominator == 1 for row in plan.equations.rows.values() for gain in row.values())
+    if not whole or _arithmetic(plan, result) != "exact":
+        return []
+    return [
+        f"'{name}' is no whole number at {meter.odd_samples} samples, though the streams add exactly"
+        for name, meter in result.sources.items()
+        if meter.odd_samples
+    ]
 
 
 def finding_of(
@@ -96,7 +109,12 @@ def finding_of(
                 reasons={c: solution.undetermined[k] for c, k in keys.items() if k in solution.undetermined},
                 bits=needed,
                 stored_as=stored.get(source.name, ""),
-                accuracy=_accuracy(arithmetic, result.combinations.get(source.name, ()), bound=bound),
+                accuracy=_accuracy(
+                    arithmetic,
+                    result.combinations.get(source.name, ()),
+                    odd_samples=meter.odd_samples if meter else 0,
+                    bound=bound,
+                ),
                 peak_db=peak,
                 odd_samples=meter.odd_samples if meter else 0,
                 gaps=meter.gaps.seconds(rate) if meter else (),
@@ -138,9 +156,13 @@ def _shows_float32(plan: "Plan", result: PassResult) -> bool:
     return not telling or any(meter.max_error > meter.allowed_rounding for meter in result.checks)
 
 
-def _accuracy(arithmetic: str, combinations: Collection[Terms], *, bound: Callable[[Terms], int]) -> str:
+def _accuracy(
+    arithmetic: str, combinations: Collection[Terms], *, odd_samples: int, bound: Callable[[Terms], int]
+) -> str:
     if not combinations:
         return ""
+    if odd_samples and arithmetic != "rounded":
+        return f"±1 LSB: {odd_samples} samples rounded to the grid"
     if all(len(terms) == 1 and abs(terms[0][1]) == 1 for terms in combinations):
         return "exact" if arithmetic != "approximate" else "as recorded"
     if arithmetic in ("exact", "approximate"):

@@ -41,6 +41,10 @@ class Group:
     def width(self) -> int:
         return len(self.channels)
 
+    def label(self, kind: str) -> str:
+        """The stream channels that a column of this kind is heard in, in words."""
+        return joined(dict.fromkeys(key.channel for key in self.channels)) if kind == MONO else kind
+
     def streams(self, space: Iterable[Vector]) -> tuple[int, ...]:
         """The streams in which something of the subspace is heard."""
         heard = {key.stream for row in space for key, entry in zip(self.channels, row, strict=True) if entry}
@@ -141,7 +145,7 @@ def find_parts(group: Group, spaces: Mapping[Subspace, int], *, least_blocks: in
         often = [intersection(space, allowed, width) for space, n in spaces.items() if n >= least_blocks]
         closed = closed_under_intersection(often, width, limit=MOST_SPANS)
         if closed is None:
-            text = f"{_channels(kind)}: more than {MOST_SPANS} different mixtures sound, too many to sort out"
+            text = f"{group.label(kind)}: more than {MOST_SPANS} different mixtures sound, too many to sort out"
             return Parts((), (text,))
         families[kind] = closed
         lines = sorted((space[0] for space in closed if len(space) == 1), reverse=True)
@@ -151,7 +155,7 @@ def find_parts(group: Group, spaces: Mapping[Subspace, int], *, least_blocks: in
         columns[kind] = lines
         told = span((*told, *lines))
     if len(told) < sum(map(len, columns.values())):
-        where = joined(dict.fromkeys(_channels(kind) for kind in columns if columns[kind]))
+        where = _named(group, [kind for kind in columns if columns[kind]])
         of = _streams(group.streams(told))
         return Parts((), (f"{where} of {of}: more sources than so many streams can tell apart",))
     found = _pair_up(group, columns)
@@ -159,11 +163,33 @@ def find_parts(group: Group, spaces: Mapping[Subspace, int], *, least_blocks: in
     unexplained = [space for space in spaces if not _explained(space, found, width)]
     if unexplained:
         return Parts(found, _untold(group, parts, families, unexplained, told))
-    return parts
+    return Parts(found, _alike_beside_others(spaces, found, families.get(MONO, set()), width))
 
 
 def _explained(space: Subspace, parts: Sequence[Part], width: int) -> bool:
     return len(space) == sum(len(intersection(space, span(part.columns), width)) for part in parts)
+
+
+def _alike_beside_others(
+    spaces: Iterable[Subspace], parts: Sequence[Part], families: set[Subspace], width: int
+) -> tuple[str, ...]:
+    """Pairs whose two channels are equal for a while, though never with nothing else to be mistaken for.
+
+    What is then heard may as well be a mono source that goes to more streams than the pair.
+    """
+    found: dict[str, None] = {}
+    for part in parts:
+        if len(part.columns) < 2:
+            continue
+        alike = span([[sum(entries) for entries in zip(*part.columns, strict=True)]])
+        for space in spaces:
+            if alike not in families and intersection(space, span(part.columns), width) == alike:
+                text = (
+                    f"FL and FR of {_streams(part.streams)}: what sounds alike on both sides while others "
+                    f"sound is the source in {part}, or a mono source, which cannot be told"
+                )
+                found[text] = None
+    return tuple(found)
 
 
 def _pair_up(group: Group, columns: Mapping[str, Sequence[Vector]]) -> tuple[Part, ...]:
@@ -196,13 +222,13 @@ def _untold(
                 reported.append(space)
                 known = parts.sounding(space, group.width)
                 text = _never_apart(group.streams(space), known, open_dimensions)
-                reasons.setdefault(text, []).append(_channels(kind))
+                reasons.setdefault(text, []).append(kind)
     if not reasons:
-        where = joined(dict.fromkeys(_channels(kind) for kind in group.kinds))
+        where = _named(group, group.kinds)
         of = _streams(group.streams(told) or group.streams(unexplained[0]))
         text = "some passages are no sum of whole sources as they sound elsewhere"
         return (f"{where} of {of}: {text}",)
-    return tuple(f"{joined(dict.fromkeys(where))} of {text}" for text, where in reasons.items())
+    return tuple(f"{_named(group, kinds)} of {text}" for text, kinds in reasons.items())
 
 
 def _never_apart(streams: Sequence[int], known: Sequence[Part], count: int) -> str:
@@ -216,8 +242,9 @@ def _never_apart(streams: Sequence[int], known: Sequence[Part], count: int) -> s
     return f"{_streams(streams)}: {subject} without {beside}, so {whose} in {shares} cannot be told"
 
 
-def _channels(kind: str) -> str:
-    return "FL and FR" if kind == MONO else kind
+def _named(group: Group, kinds: Iterable[str]) -> str:
+    kinds = list(kinds)
+    return group.label(MONO) if MONO in kinds else joined(kinds)
 
 
 def _streams(streams: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.streams.columns import Group, Part, Parts, find_parts, joined
+from unsum.streams.columns import MONO, Group, Part, Parts, find_parts
 from unsum.streams.likeness import SHARED_PEAK, faintest_shared_db, shared_peak
 from unsum.streams.passages import Passage, PassageLog
 from unsum.streams.subspaces import Subspace, complement, intersection, span
@@ -71,8 +71,7 @@ def _in_mode(group: Group, log: PassageLog, mode: Mode, block_samples: int) -> F
     if not missing:
         missing, assumptions = _doubts(group, parts, log, mode, block_samples)
     if missing and not parts.missing:
-        where = joined(dict.fromkeys(key.channel for key in group.channels))
-        missing = tuple(f"{where}: {text}" for text in missing)
+        missing = tuple(f"{group.label(MONO)}: {text}" for text in missing)
     return Finding(group, Parts(parts.found, missing), mode, passages, assumptions)
 
 
