@@ -59,7 +59,7 @@ def plan_recovery(
         found = discover_recipe(described, progress=progress)
         known = found.recipe
     else:
-        known = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        known = recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe))
     return make_plan(described, known, output=target), found
 
 
@@ -110,8 +110,8 @@ def recover(
     )
     # All that can be refused at once is refused before the long work, not after it.
     if recipe is not None and not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe)
-    probe(recording)
+        recipe = load_recipe(Path(recipe))
+    probe(Path(recording))
     if not writes_stems(target):
         reserve_output(target, overwrite=overwrite, inputs=[Path(recording)]).unlink()
     if write_recipe is not None and Path(write_recipe).exists() and not overwrite:

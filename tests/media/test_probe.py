@@ -109,7 +109,7 @@ def test_a_recording_is_described_whole(ffmpeg, rng, tmp_path):
 
 NAMES = [
     "a b.mkv",
-    "it's \"quoted\".mkv",
+    'it\'s "quoted".mkv',
     "two\nlines.mkv",
     "🎧 großer Mix.mkv",
     "12:30 talk.mkv",

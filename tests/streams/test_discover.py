@@ -1,6 +1,6 @@
 """Recordings are summed here in plain loops from sources that are known; the finder sees the sums only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import gcd
 
 import numpy as np
@@ -195,9 +195,7 @@ def test_two_sources_that_only_sound_together_cannot_be_told_apart(rng: np.rando
     parts = [mono({0: 1}, both[0], layouts), mono({0: 1, 1: 1}, both[1], layouts)]
     found = discovered(layouts, summed(layouts, parts))
     assert found.recipe is None
-    assert found.missing == (
-        "FL and FR and FC of streams 0 and 1: 2 sources, and none of them sounds alone in any passage",
-    )
+    assert found.missing == ("FC of streams 0 and 1: 2 sources, and none of them sounds alone in any passage",)
 
 
 def test_a_stereo_source_that_plays_mono_for_a_while_stays_one_source(rng: np.random.Generator):
@@ -279,16 +277,17 @@ def test_in_rounded_sums_a_source_of_one_step_is_not_taken_for_rounding(
     assert found.recipe is None
 
 
-@pytest.mark.parametrize("level_db", [0, -6, -12])
+@pytest.mark.parametrize("level_db", [0, -6, -10])
 @pytest.mark.parametrize("sound", [noise, notes])
 def test_a_source_that_hides_in_two_others_makes_no_false_recipe(
-    rng: np.random.Generator, level_db: float, sound: type[noise]
+    rng: np.random.Generator, level_db: float, sound: Callable[[np.random.Generator, float], Sound]
 ):
     # s0 = a + c, s1 = b + c: with only c, a, and all three it looks like two sources.
     layouts = [MONO] * 2
-    hidden = silenced(sound(rng, 6) * 10 ** (level_db / 20), (0, 4))
+    loud, hidden = noise(rng, 6), sound(rng, 6)
+    hidden = silenced(hidden * loud.std() / hidden.std() * 10 ** (level_db / 20), (0, 4))
     parts = [
-        mono({0: 1}, silenced(noise(rng, 6), (0, 2)), layouts),
+        mono({0: 1}, silenced(loud, (0, 2)), layouts),
         mono({0: 1, 1: 1}, silenced(noise(rng, 6), (2, 4)), layouts),
         mono({1: 1}, hidden, layouts),
     ]
@@ -318,7 +317,7 @@ def test_more_sources_than_streams_are_refused(rng: np.random.Generator):
     ]
     found = discovered(layouts, summed(layouts, parts))
     assert found.recipe is None
-    assert found.missing == ("FL and FR and FC of streams 0 and 1: more sources than so many streams can tell apart",)
+    assert found.missing == ("FC of streams 0 and 1: more sources than so many streams can tell apart",)
 
 
 def test_a_lossy_stream_is_called_approximate_with_its_depth(rng: np.random.Generator):
@@ -392,7 +391,7 @@ def test_what_is_fed_must_fit():
         finder.observe(150, {0: good[0], 1: np.full((1, 100), np.nan)})
 
 
-def random_recording(seed: int) -> tuple[list[Sequence[str]], list[tuple[Sound, Gains]], bool]:
+def random_recording(seed: int) -> tuple[Sequence[Sequence[str]], list[tuple[Sound, Gains]], bool]:
     """Streams and sources by chance, each source silent by chance."""
     rng = np.random.default_rng(seed)
     layouts = [STEREO if rng.random() < 0.7 else MONO for _ in range(rng.integers(2, 5))]
@@ -406,9 +405,9 @@ def random_recording(seed: int) -> tuple[list[Sequence[str]], list[tuple[Sound, 
         where = stereo_streams if wide else range(len(layouts))
         heard = {int(rng.choice(where)), *(stream for stream in where if rng.random() < 0.5)}
         gains = {stream: int(rng.choice([1, 2, -1, 3], p=[0.8, 0.1, 0.05, 0.05])) for stream in sorted(heard)}
-        off = [(at, at + hop) for at in np.arange(0, 5, hop) if rng.random() < 0.45]
+        off = [(at, at + hop) for at in np.arange(0, 4, hop) if rng.random() < 0.45]
         peak = float(np.exp(rng.uniform(np.log(300), np.log(6000))))
-        made = [silenced(sounds[rng.integers(3)](rng, 5, peak), *off) for _ in range(1 + wide)]
+        made = [silenced(sounds[rng.integers(3)](rng, 4, peak), *off) for _ in range(1 + wide)]
         parts += stereo(gains, *made) if wide else [mono(gains, made[0], layouts)]
     return layouts, parts, rounded
 
@@ -427,7 +426,7 @@ def told_columns(parts: Sequence[tuple[Sound, Gains]]) -> set[tuple[tuple[tuple[
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=integers(0, 2**32 - 1))
 def test_a_recipe_that_is_found_is_the_true_one(seed: int):
     layouts, parts, rounded = random_recording(seed)
@@ -440,7 +439,25 @@ def test_a_recipe_that_is_found_is_the_true_one(seed: int):
 
 def test_most_recordings_with_silences_are_untangled():
     untangled = 0
-    for seed in range(20):
+    for seed in range(12):
         layouts, parts, rounded = random_recording(seed)
         untangled += discovered(layouts, summed(layouts, parts, rounded=rounded)).recipe is not None
-    assert untangled >= 5  # many of them have more sources than streams, or sources that are never alone
+    assert untangled >= 3  # many of them have more sources than streams, or sources that are never alone
+
+
+def test_a_pair_that_is_only_alike_beside_a_mono_source_is_not_told_from_a_third(rng: np.random.Generator):
+    # While the mono source never stops, {mono, pair alike} is {mono, another mono in both streams}.
+    layouts = [STEREO] * 2
+    pair = [silenced(noise(rng, 6), (1, 3), (4, 5)) for _ in STEREO]
+    third = silenced(noise(rng, 6, 200), (0, 2), (4, 6))
+    parts = [
+        mono({0: 1}, noise(rng, 6, 30_000), layouts),
+        *stereo({1: 1}, *pair),
+        mono({0: 1, 1: 1}, third, layouts),
+    ]
+    found = discovered(layouts, summed(layouts, parts))
+    assert found.recipe is None
+    assert found.missing == (
+        "FL and FR of stream 1: what sounds alike on both sides while others sound is the source "
+        "in stream 1 only, or a mono source, which cannot be told",
+    )

@@ -54,7 +54,7 @@ class ProgressDisplay:
             with lock:
                 if what != state["what"]:
                     state.update({"what": what, "began": time.monotonic(), "from": done})
-                    bars.reset(task, total=total, completed=done, description=f"{name} ({what})", speed="")
+                    bars.reset(task, total=total, completed=int(done), description=f"{name} ({what})", speed="")
                 elapsed = time.monotonic() - state["began"]
                 speed = f"{(done - state['from']) / elapsed:.0f}x" if elapsed > 0.5 else ""
                 bars.update(task, total=total, completed=done, speed=speed)

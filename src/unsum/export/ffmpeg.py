@@ -31,6 +31,8 @@ from unsum.streams.recipe import Source, SourceChannel, StreamChannel
 
 _LINE_LENGTH = 100
 
+_FIRST_LAYOUTS = {"mono", "stereo", "5.0", "5.1", "7.1"}
+
 Terms = tuple[tuple[StreamChannel, Fraction], ...]
 Sums = tuple[Terms, ...]  # one per channel of a source, empty where it is not determined
 Piece = tuple[int, int, Sums]  # start and stop on the time line, and what holds in between
@@ -159,13 +161,14 @@ def _aligned_stream(plan: Plan, result: PassResult, stream: int, taps: Sequence[
     position = plan.look.starts[stream] - plan.look.origin + plan.offsets.get(stream, 0)
     breaks = [gap for gap in result.report.breaks if gap.stream == stream]
     parts = list(_placed_parts(position, breaks, start=plan.look.starts[stream]))
-    end = ["aformat=sample_fmts=dblp", "apad", *([f"asplit={len(taps)}"] if len(taps) > 1 else [])]
+    begin = f"[0:a:{stream}]aformat=sample_fmts=dblp"
+    end = ["apad", *([f"asplit={len(taps)}"] if len(taps) > 1 else [])]
     whole = ",".join(end) + "".join(f"[{tap}]" for tap in taps)
     if len(parts) == 1:
-        yield f"[0:a:{stream}]" + ",".join([*_cut(*parts[0]), whole])
+        yield ",".join([begin, *_cut(*parts[0]), whole])
         return
     names = [f"s{stream}_{n}" for n in range(len(parts))]
-    yield f"[0:a:{stream}]asplit={len(parts)}" + "".join(f"[{name}]" for name in names)
+    yield f"{begin},asplit={len(parts)}" + "".join(f"[{name}]" for name in names)
     for name, part in zip(names, parts, strict=True):
         yield f"[{name}]" + ",".join(_cut(*part)) + f"[{name}_cut]"
     yield "".join(f"[{name}_cut]" for name in names) + f"concat=n={len(parts)}:v=0:a=1,{whole}"
@@ -213,7 +216,8 @@ def _source_chains(
     taps: dict[int, list[str]],
 ) -> Iterator[str]:
     """A source from the streams it needs, each under a label that is added to ``taps``."""
-    end = [f"aformat=sample_fmts={_sample_format(audio)}"]
+    layout = layout_name(source.channels)
+    end = [f"aformat=sample_fmts={_sample_format(audio)}:channel_layouts={layout}"]
     # N counts the samples so far, and the clock ticks once a sample.
     end.append(f"asetpts=N+{plan.look.origin}[{source.name}]")
     if pieces[-1][1] < result.samples:
@@ -225,7 +229,7 @@ def _source_chains(
         for stream in streams:
             taps.setdefault(stream, []).append(f"{name}_s{stream}")
         filters = [*_rounding(plan, source, sums), *_cut(start, stop, start - filled)]
-        filters += end if len(pieces) == 1 else [f"anull[{name}]"]
+        filters += end if len(pieces) == 1 else [f"aformat=sample_fmts=dblp:channel_layouts={layout}[{name}]"]
         if len(streams) == 1:
             yield f"[{name}_s{streams[0]}]" + ",".join([_pan(plan, source, sums, streams[0]), *filters])
         else:
@@ -242,20 +246,24 @@ def _source_chains(
 def _pan(plan: Plan, source: Source, sums: Sums, stream: int) -> str:
     """What one stream gives to a source, times the divisors of `_rounding`."""
     columns = next(s.channels for s in plan.streams if s.number == stream)
+    layout = layout_name(source.channels)
+    # Where pan only picks channels, FFmpeg 5 takes what it picked for the first layout of that many
+    # channels, and remixes it to the one asked for: twice as loud and back is no mere picking.
+    twice = len(columns) != len(source.channels) and layout not in _FIRST_LAYOUTS
     outputs = []
     for channel, terms in zip(source.channels, sums, strict=True):
         text = ""
         for key, gain in terms:
             if key.stream != stream:
                 continue
-            gain *= _divisor(terms)
+            gain *= _divisor(terms) * (2 if twice else 1)
             sign = "-" if gain < 0 else "+" if text else ""
             # pan reads a minus in front of everything only as part of a number.
             number = "" if abs(gain) == 1 and (text or gain > 0) else f"{abs(gain)}*"
             text += f"{sign}{number}c{columns.index(key.channel)}"
         if text:
             outputs.append(f"{channel}={text}")
-    return f"pan={layout_name(source.channels)}|" + "|".join(outputs)
+    return f"pan={layout}|" + "|".join(outputs) + (",volume=0.5:precision=double" if twice else "")
 
 
 def _divisor(terms: Terms) -> int:

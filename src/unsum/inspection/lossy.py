@@ -94,6 +94,8 @@ def find_low_pass(power: NDArray[np.float64], *, sample_rate: int) -> LowPass | 
     if best_drop < SURE_DROP_DB:
         return None
     middle = (floor_db + edge_db) / 2
-    near = level_db[int(0.95 * best) : int(1.06 * best) + 2]
-    crossing = int(0.95 * best) + int(np.flatnonzero(near > middle).max(initial=0))
+    quiet = level_db < middle
+    crossing = int(0.9 * best)
+    while not quiet[crossing : crossing + max(4, crossing // 32)].all():
+        crossing += 1
     return LowPass(crossing / last * sample_rate / 2, best_drop)

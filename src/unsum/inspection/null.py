@@ -24,6 +24,7 @@ Progress = Callable[[float, float, str], None]
 _BLOCK = 1 << 16
 _LAG_WINDOW = 1 << 20
 _LONGEST_LAG_SECONDS = 16.0
+_SHORTEST = 1024  # samples; fewer have no lags enough to tell a peak from
 # A peak that towers less over all other lags is a guess.
 _PEAK_TO_SIDE, _PEAK_TO_NOISE = 1.5, 12.0
 _FAINTEST = 1e-3  # amplitude against the mean of the spectrum
@@ -250,7 +251,7 @@ def _find_lag(sides: Sequence[_Side]) -> LagEstimate | None:
         if not taken and not any(block is not None and block.any() for block in pair):
             continue
         for signal, block in zip(kept, pair, strict=True):
-            signal.append(block if block is not None else np.zeros((len(sides[0].channels), 0)))
+            signal.append(block if block is not None else np.zeros((len(sides[0].channels), 0), np.int8))
         taken += _BLOCK
         if taken >= _LAG_WINDOW:
             break
@@ -258,16 +259,18 @@ def _find_lag(sides: Sequence[_Side]) -> LagEstimate | None:
         each.close()
     if not taken:
         return None
-    one, other = (np.concatenate(signal, axis=1).astype(np.float64) for signal in kept)
+    one, other = (np.concatenate(signal, axis=1) for signal in kept)
     # The channel in which both sound most: another may hold nothing of one of them.
-    channel = int(((one**2).sum(axis=1) * (other**2).sum(axis=1)).argmax())
-    window = max(2, one.shape[1], other.shape[1])
+    channel = int(np.argmax([_energy(x) * _energy(y) for x, y in zip(one, other, strict=True)]))
+    window = max(one.shape[1], other.shape[1])
+    if window < _SHORTEST:
+        return None
     longest = int(_LONGEST_LAG_SECONDS * sides[0].stream.sample_rate)
     correlation = WhitenedCorrelation(window=window, max_lag=min(longest, window - 1))
     spectra = []
     for signal in (one, other):
         padded = np.zeros(window)
-        padded[: signal.shape[1]] = np.nan_to_num(signal[channel], posinf=0.0, neginf=0.0)
+        padded[: signal.shape[1]] = without_infinities(signal[channel])[0]
         spectrum = correlation.spectrum(padded)
         # Where an encoder left nothing, its own traces would agree with each other, at their own lag.
         size = np.abs(spectrum)
@@ -276,6 +279,11 @@ def _find_lag(sides: Sequence[_Side]) -> LagEstimate | None:
     correlation.add(*spectra)
     found = correlation.estimate()
     return found if found.peak_to_side > _PEAK_TO_SIDE and found.peak_to_noise > _PEAK_TO_NOISE else None
+
+
+def _energy(samples: NDArray) -> float:
+    samples = without_infinities(samples)[0].astype(np.float64)
+    return float(np.einsum("i,i->", samples, samples))
 
 
 @dataclass(slots=True)

@@ -7,9 +7,10 @@ not decoded pass through untouched, for copying.
 
 import heapq
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av import AudioFrame
@@ -24,7 +25,7 @@ from unsum.media.flac import first_sample, parse_streaminfo
 from unsum.media.probe import AudioStream, open_input, outlive
 from unsum.media.timeline import Discontinuity, StreamClock
 
-_DTYPES = {
+_DTYPES: dict[str, Any] = {
     "u8": np.uint8,
     "s16": np.int16,
     "s32": np.int32,
@@ -74,7 +75,7 @@ def read_frames(
     report: DecodeReport,
     threads: bool = False,
     separate: bool = False,
-) -> Iterator[DecodedFrame | CopiedPacket]:
+) -> Generator[DecodedFrame | CopiedPacket]:
     """Decode streams of a file, in the order the container stores them.
 
     Parameters
@@ -109,7 +110,7 @@ def _read(
     copy: Collection[int],
     report: DecodeReport,
     threads: bool,
-) -> Iterator[DecodedFrame | CopiedPacket]:
+) -> Generator[DecodedFrame | CopiedPacket]:
     with open_input(path) as container:
         decoders = {s.container_index: _StreamDecoder(container, s, report, threads=threads) for s in streams}
         copied = frozenset(copy)
@@ -154,8 +155,10 @@ class _StreamDecoder:
         self.clock = StreamClock(stream=stream.number, sample_rate=stream.sample_rate)
         self.clock.breaks = report.breaks
         source = container.streams[stream.container_index]
-        self.context = context = source.codec_context
-        self.tick_seconds = float(source.time_base)
+        # Typed loosely: PyAV's stubs know a stream of unknown kind only.
+        self.context: Any = source.codec_context
+        context = self.context
+        self.tick_seconds = float(source.time_base or 0)
         context.thread_type = "AUTO" if threads else "NONE"
         if threads:
             context.thread_count = 2
@@ -216,11 +219,12 @@ def _samples(frame: AudioFrame, bits: int | None) -> NDArray:
     name = frame.format.name
     channels, length = frame.layout.nb_channels, frame.samples
     dtype = _DTYPES[name.removesuffix("p")]
+    planes: NDArray[Any]
     if frame.format.is_planar and channels > 1:
         # PyAV counts one plane too many where there are eight: only the first ones are of this frame.
-        planes = np.stack([np.frombuffer(plane, dtype, count=length) for plane in frame.planes[:channels]])
+        planes = np.stack([np.frombuffer(memoryview(plane), dtype, count=length) for plane in frame.planes[:channels]])
     else:
-        planes = np.frombuffer(frame.planes[0], dtype, count=length * channels).reshape(length, channels).T
+        planes = np.frombuffer(memoryview(frame.planes[0]), dtype, count=length * channels).reshape(length, channels).T
     if dtype is np.uint8:
         return planes.astype(np.int16) - np.int16(128)
     if dtype is np.int32 and bits is not None and bits < 32:

@@ -8,7 +8,7 @@ Everything else, and FFmpeg's own FLAC levels, goes through PyAV.
 
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,6 @@ import av
 import numpy as np
 import soundfile
 from av import AudioFrame, AudioLayout
-from av import AudioStream as AVStream
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -25,7 +24,14 @@ from numpy.typing import NDArray
 
 from unsum.errors import OutputError, UsageError
 from unsum.layouts import layout_name
-from unsum.media.flac import StreamInfo, header_only_file, is_frame, parse_streaminfo, streaminfo_bytes
+from unsum.media.flac import (
+    CHANNELS_BY_COUNT,
+    StreamInfo,
+    header_only_file,
+    is_frame,
+    parse_streaminfo,
+    streaminfo_bytes,
+)
 from unsum.media.probe import outlive
 
 LIBFLAC_MAX_LEVEL = 8
@@ -82,6 +88,9 @@ class Encoder(Protocol):
 
 def add_audio(container: OutputContainer, audio: OutputAudio) -> Encoder:
     """Add a stream to a container that is not yet written to, and make its encoder."""
+    layout = layout_name(audio.channels)
+    if outlive(AudioLayout(layout)):
+        raise OutputError(f"{audio.title}: no file takes channels in the order {layout}; list them in the usual order")
     if audio.codec == "flac" and audio.compression_level <= LIBFLAC_MAX_LEVEL and audio.stored_bits <= 24:
         return _LibFlacEncoder(container, audio)
     return _FfmpegEncoder(container, audio)
@@ -130,7 +139,7 @@ class _LibFlacEncoder:
         self.shift = audio.stored_bits - (audio.bits or 0)
         stored = audio.stored_bits
         self.left_justify = 0 if stored == 16 else 32 - stored
-        self.sink = _FrameSink()
+        self.sink: Any = _FrameSink()
         self.file = soundfile.SoundFile(
             self.sink,
             "w",
@@ -141,7 +150,7 @@ class _LibFlacEncoder:
             compression_level=audio.compression_level / LIBFLAC_MAX_LEVEL,
         )
         self.info = StreamInfo(LIBFLAC_BLOCK, LIBFLAC_BLOCK, audio.sample_rate, len(audio.channels), stored)
-        with av.open(io.BytesIO(header_only_file(self.info)), format="flac") as header:
+        with av.open(io.BytesIO(header_only_file(self.info, channels=audio.channels)), format="flac") as header:
             self.stream = container.add_stream_from_template(header.streams.audio[0])
         self.stream.time_base = self.time_base = Fraction(1, audio.sample_rate)
         self.position = 0
@@ -162,12 +171,13 @@ class _LibFlacEncoder:
         for frame in frames:
             packet = Packet(frame)
             packet.pts = packet.dts = self.position
-            packet.duration = min(LIBFLAC_BLOCK, self.samples - self.position)
+            duration = min(LIBFLAC_BLOCK, self.samples - self.position)
+            packet.duration = duration
             packet.time_base = self.time_base
             packet.stream = self.stream
             packet.is_keyframe = True
             packets.append(packet)
-            self.position += packet.duration
+            self.position += duration
         return packets
 
     def finish(self) -> Iterable[Packet]:
@@ -182,7 +192,7 @@ class _LibFlacEncoder:
         return [*packets, _new_extradata(self.stream, streaminfo_bytes(final), self.samples)]
 
 
-def _new_extradata(stream: AVStream, streaminfo: bytes, pts: int) -> Packet:
+def _new_extradata(stream: Any, streaminfo: bytes, pts: int) -> Packet:
     """An empty packet that makes the muxer complete the stream's header with length and MD5."""
     context = av.CodecContext.create("flac", "w")
     context.sample_rate, context.layout, context.format = stream.codec_context.sample_rate, "mono", "s16"
@@ -216,10 +226,8 @@ class _FfmpegEncoder:
             self.format = ("s16" if stored == 16 else "s32") + ("" if name == "flac" else "p")
             if name == "flac":
                 options["compression_level"] = str(audio.compression_level)
-        if outlive(AudioLayout(layout)):
-            raise UsageError(f"no file format knows the channels in the order {layout}; list them in the usual order")
         try:
-            stream = container.add_stream(name, rate=audio.sample_rate, options=options)
+            stream: Any = container.add_stream(name, rate=audio.sample_rate, options=options)
             context = stream.codec_context
             context.layout = layout
             context.format = self.format
@@ -248,7 +256,7 @@ class _FfmpegEncoder:
         frame = AudioFrame(format=self.format, layout=self.layout, samples=samples.shape[1])
         planes = values if self.planar else values.T.reshape(1, -1)
         for plane, row in zip(frame.planes, planes, strict=False):
-            plane.update(np.ascontiguousarray(row))
+            plane.update(row.tobytes())
         frame.sample_rate, frame.pts = self.sample_rate, self.samples
         frame.time_base = Fraction(1, self.sample_rate)
         self.samples += samples.shape[1]
@@ -260,6 +268,21 @@ class _FfmpegEncoder:
 
 # Suffixes of plain audio files, with libsndfile's names of their formats.
 AUDIO_FILES = {".wav": "WAVEX", ".rf64": "RF64", ".w64": "W64", ".flac": "FLAC", ".aiff": "AIFF", ".aif": "AIFF"}
+
+
+# libsndfile's sf_command and its numbers for the loudspeakers.
+_SET_CHANNEL_MAP = 0x1101
+_CHANNEL_MAP = {
+    "FL": 2, "FR": 3, "FC": 4, "BC": 8, "BL": 9, "BR": 10, "LFE": 11, "FLC": 12, "FRC": 13, "SL": 14, "SR": 15,
+}  # fmt: skip
+
+
+def _name_channels(file: soundfile.SoundFile, channels: tuple[str, ...]) -> None:
+    """Write the loudspeakers into a WAV's header: libsndfile's own idea of 7.1 has none at the sides."""
+    library, ffi = soundfile._snd, soundfile._ffi  # the package itself does not offer the command
+    numbers = ffi.new("int[]", [_CHANNEL_MAP[channel] for channel in channels])
+    if not library.sf_command(file._file, _SET_CHANNEL_MAP, numbers, ffi.sizeof(numbers)):
+        raise OSError(f"libsndfile cannot name the channels {layout_name(channels)}")
 
 
 class SoundFileWriter:
@@ -280,15 +303,24 @@ class SoundFileWriter:
         subtype = f"PCM_{audio.stored_bits}"
         if audio.bits is None:
             subtype = {32: "FLOAT", 64: "DOUBLE"}[audio.stored_bits]
-        level = {"compression_level": min(1.0, audio.compression_level / LIBFLAC_MAX_LEVEL)} if kind == "FLAC" else {}
+        level: dict[str, Any] = (
+            {"compression_level": min(1.0, audio.compression_level / LIBFLAC_MAX_LEVEL)} if kind == "FLAC" else {}
+        )
+        if kind == "FLAC" and audio.channels != CHANNELS_BY_COUNT.get(len(audio.channels)):
+            raise UsageError(
+                f"a FLAC file of {len(audio.channels)} channels cannot say that {audio.title} is "
+                f"{layout_name(audio.channels)}; write .wav or .mkv"
+            )
         try:
             self.file = soundfile.SoundFile(
                 path, "w", audio.sample_rate, len(audio.channels), subtype, format=kind, **level
             )
+            if kind in ("WAVEX", "RF64"):
+                _name_channels(self.file, audio.channels)
         except (soundfile.LibsndfileError, OSError) as error:
             raise OutputError(f"cannot write {path}: {error}; check the folder and its free space") from error
         self.audio = audio
-        self.dtype = np.int16 if audio.stored_bits == 16 else np.int32
+        self.dtype: Any = np.int16 if audio.stored_bits == 16 else np.int32
         if audio.bits is None:
             self.dtype = np.float32 if audio.stored_bits == 32 else np.float64
 
@@ -300,8 +332,3 @@ class SoundFileWriter:
 
     def close(self) -> None:
         self.file.close()
-
-
-def widened(audio: OutputAudio, *, bits: int, stored_bits: int) -> OutputAudio:
-    """The same stream with longer words."""
-    return replace(audio, bits=bits, stored_bits=stored_bits)

@@ -5,12 +5,28 @@ checksum of the audio live in STREAMINFO. FFmpeg exposes neither.
 
 References
 ----------
-.. [1] RFC 9639, "Free Lossless Audio Codec (FLAC)", 2024: sections 8.2 and 9.1.
+.. [1] RFC 9639, "Free Lossless Audio Codec (FLAC)", 2024: sections 8.2, 8.6 and 9.1.
 """
 
 from dataclasses import dataclass, replace
 
 STREAMINFO_BYTES = 34
+# The channels that FLAC means where only their number is given [1]_.
+CHANNELS_BY_COUNT = {
+    count: tuple(names.split())
+    for count, names in {
+        1: "FC",
+        2: "FL FR",
+        3: "FL FR FC",
+        4: "FL FR BL BR",
+        5: "FL FR FC BL BR",
+        6: "FL FR FC LFE BL BR",
+        7: "FL FR FC LFE BC SL SR",
+        8: "FL FR FC LFE BL BR SL SR",
+    }.items()
+}
+# Loudspeakers in the order of the bits of WAVE's channel mask, which FLAC borrows.
+WAVE_MASK_BITS = ("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +86,24 @@ def streaminfo_bytes(info: StreamInfo) -> bytes:
     )
 
 
-def header_only_file(info: StreamInfo) -> bytes:
-    """A FLAC file without audio: enough for a demuxer to describe the stream."""
+def header_only_file(info: StreamInfo, *, channels: tuple[str, ...] = ()) -> bytes:
+    """A FLAC file without audio: enough for a demuxer to describe the stream.
+
+    Parameters
+    ----------
+    channels : names of the channels, where they are not those FLAC itself gives to their number
+    """
     unknown = replace(info, samples=0, md5=bytes(16), min_frame_bytes=0, max_frame_bytes=0)
-    return b"fLaC\x80" + STREAMINFO_BYTES.to_bytes(3, "big") + streaminfo_bytes(unknown)
+    header = STREAMINFO_BYTES.to_bytes(3, "big") + streaminfo_bytes(unknown)
+    if not channels or channels == CHANNELS_BY_COUNT.get(len(channels)):
+        return b"fLaC\x80" + header
+    mask = sum(1 << WAVE_MASK_BITS.index(channel) for channel in channels)
+    comment = f"WAVEFORMATEXTENSIBLE_CHANNEL_MASK=0x{mask:x}".encode()
+    # No vendor, one comment; lengths are little-endian in this block alone.
+    block = b"".join(
+        [bytes(4), (1).to_bytes(4, "little"), len(comment).to_bytes(4, "little"), comment],
+    )
+    return b"fLaC\x00" + header + b"\x84" + len(block).to_bytes(3, "big") + block
 
 
 def is_frame(data: bytes) -> bool:

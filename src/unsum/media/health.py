@@ -7,6 +7,7 @@ import av
 import numpy as np
 import soundfile
 from av.codec import Codec
+from av.codec.codec import UnknownCodecError
 
 ENCODERS = ("flac", "alac", "wavpack", "pcm_s24le")
 DECODERS = ("flac", "alac", "wavpack", "aac", "opus", "vorbis", "mp3", "h264")
@@ -40,6 +41,6 @@ def codecs_present() -> dict[str, bool]:
 def _has_codec(name: str, mode: str) -> bool:
     try:
         Codec(name, mode)  # type: ignore[arg-type]
-    except (av.codec.codec.UnknownCodecError, ValueError):
+    except (UnknownCodecError, ValueError):
         return False
     return True

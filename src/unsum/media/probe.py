@@ -175,7 +175,7 @@ def _audio_stream(number: int, stream: AVStream) -> AudioStream:
         channels=_channel_names(layout),
         bits=bits,
         lossless=lossless,
-        start_seconds=Fraction(0) if start is None else start * Fraction(stream.time_base),
+        start_seconds=Fraction(0) if start is None else start * Fraction(stream.time_base or 0),
         title=stream.metadata.get("title", ""),
         language=stream.metadata.get("language", ""),
         default=bool(stream.disposition & 1),

@@ -1,6 +1,6 @@
 """The streams of a file as aligned blocks, in one demux pass where that can be done."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ def aligned_items(
     threads: bool = False,
     separate: bool = False,
     block: int = BLOCK_SAMPLES,
-) -> Iterator[AlignedBlock | CopiedPacket]:
+) -> Generator[AlignedBlock | CopiedPacket]:
     """Aligned blocks of some streams, and the packets of others in between.
 
     Raises

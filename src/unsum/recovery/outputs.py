@@ -68,7 +68,7 @@ def output_audio(
         needs = grown.get(source.name, bits)
         # Louder than full scale: only floating point keeps both the level and every bit.
         floating = bits is None or needs is None or needs > bits
-        if floating:
+        if needs is None or floating:
             stored = 32 if needs is None or needs <= _FLOAT32_BITS else 64
             codec = "pcm"
         else:

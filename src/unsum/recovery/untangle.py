@@ -1,5 +1,6 @@
 """The pass over a recording: decode, align, combine, check, encode, all block by block."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -93,7 +94,7 @@ class Untangler:
         self._passages: dict[frozenset[int], _Passage] = {}
         bits = algebra.grid.bits
         self.output_dtype = np.dtype(np.float64 if bits is None else np.int16 if bits <= 16 else np.int32)
-        self._largest = np.inf if bits is None else np.iinfo(self.output_dtype).max
+        self._largest = math.inf if bits is None else (1 << (8 * self.output_dtype.itemsize - 1)) - 1
 
     def feed(self, block: AlignedBlock) -> dict[str, NDArray]:
         """The written sources of one block, {name: (channels, samples)}."""
@@ -255,7 +256,7 @@ def checksums(samples: Mapping[int, NDArray], passages: Sequence[tuple[int, int]
     sums = dict.fromkeys(samples, 0)
     for start, stop in passages:
         for stream, channels in samples.items():
-            sums[stream] = crc32(np.ascontiguousarray(channels.T[start:stop]), sums[stream])
+            sums[stream] = crc32(np.ascontiguousarray(channels.T[start:stop]).data, sums[stream])
     return sums
 
 
