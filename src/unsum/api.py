@@ -8,6 +8,9 @@ from os import PathLike
 from pathlib import Path
 
 from unsum.errors import Cancelled, OutputExistsError, UnsumError, UsageError
+from unsum.inspection.findings import FileFinding
+from unsum.inspection.null import NullFinding, null_files
+from unsum.inspection.recording import inspect_file
 from unsum.media.probe import probe
 from unsum.media.remux import reserve_output
 from unsum.recovery.discovery import FoundRecipe, discover_recipe
@@ -185,6 +188,33 @@ def recover_all(
         except BaseException:
             stop.set()
             raise
+
+
+def inspect(recording: PathArgument, *, progress: Progress | None = None) -> FileFinding:
+    """Streams, layouts, true word length, lossy history, and which stream contains which.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    return inspect_file(Path(recording), progress=progress)
+
+
+def null(a: PathArgument, b: PathArgument, *, align: bool = False, progress: Progress | None = None) -> NullFinding:
+    """How deep two files cancel: as a number, per octave band, and over time.
+
+    Parameters
+    ----------
+    a, b : ``FILE``, ``FILE#a:1`` or ``FILE#a:1[FL,FR]``
+    align : take out a whole-sample lag first
+
+    Raises
+    ------
+    InputError
+        If they cannot be read, or differ in sample rate or channel count.
+    """
+    return null_files(str(a), str(b), align=align, progress=progress)
 
 
 def recordings_in(paths: Sequence[PathArgument]) -> tuple[Path, ...]:

@@ -242,11 +242,11 @@ def test_a_wav_that_will_pass_four_gigabytes_is_an_rf64_from_the_start(expected_
 
 
 def test_a_file_of_its_own_says_what_it_cannot_hold(tmp_path):
-    with pytest.raises(UsageError, match="known: .wav"):
+    with pytest.raises(UsageError, match=r"known: \.wav"):
         SoundFileWriter(tmp_path / "out.mp3", audio("mono", 16, "pcm"), suffix=".mp3", expected_samples=1)
     with pytest.raises(UsageError, match="FLAC holds up to 24 bits"):
         SoundFileWriter(tmp_path / "out.flac", audio("mono", 32, "pcm"), suffix=".flac", expected_samples=1)
-    with pytest.raises(UsageError, match="cannot say that the 2.1 is 2.1"):
+    with pytest.raises(UsageError, match=r"cannot say that the 2\.1 is 2\.1"):
         SoundFileWriter(tmp_path / "out.flac", audio("2.1", 16, "pcm"), suffix=".flac", expected_samples=1)
     with pytest.raises(OutputError, match="cannot write"):
         SoundFileWriter(tmp_path / "no" / "out.wav", audio("mono", 16, "pcm"), suffix=".wav", expected_samples=1)

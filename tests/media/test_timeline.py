@@ -101,3 +101,27 @@ def test_a_slow_clock_is_no_hole():
     places = [clock.place(seconds=n * 4096 * 1.0001 / RATE, samples=4096) for n in range(2000)]
     assert places == [n * 4096 for n in range(2000)]
     assert not clock.breaks
+
+
+def test_a_wrong_time_of_a_single_frame_is_not_a_gap():
+    """As Ogg Vorbis has them where its block size changes."""
+    clock = StreamClock(stream=0, sample_rate=48000)
+    stamps = [0, 1024, 2048 + 36736, 3072, 4096]
+    after = [*stamps[1:], None]
+    starts = [
+        clock.place(seconds=stamp / 48000, samples=1024, next_seconds=float("nan") if next_ is None else next_ / 48000)
+        for stamp, next_ in zip(stamps, after, strict=True)
+    ]
+    assert starts == [0, 1024, 2048, 3072, 4096]
+    assert clock.breaks == []
+
+
+def test_a_jump_that_lasts_is_a_gap():
+    clock = StreamClock(stream=0, sample_rate=48000)
+    stamps = [0, 1024, 2048 + 9600, 3072 + 9600]
+    after = [*stamps[1:], float("nan")]
+    starts = [
+        clock.place(seconds=stamp / 48000, samples=1024, next_seconds=next_ / 48000)
+        for stamp, next_ in zip(stamps, after, strict=True)
+    ]
+    assert starts == stamps

@@ -283,8 +283,9 @@ def _rounding(plan: Plan, source: Source, sums: Sums) -> list[str]:
         elif divisor > 1 and bits is not None:
             value = f"floor(({value}*{2**bits}+{divisor})/{2 * divisor})/{2 ** (bits - 1)}"
         expressions.append(value)
-    # Not c=same: FFmpeg 5 then makes up the layout behind it, and remixes to it.
-    return [f"aeval=exprs={'|'.join(expressions)}:c={layout_name(source.channels)}"]
+    # aeval does not tell its layout to what follows, which would remix from a guess.
+    layout = layout_name(source.channels)
+    return [f"aeval=exprs={'|'.join(expressions)}:c=same", f"aformat=sample_fmts=dblp:channel_layouts={layout}"]
 
 
 def _sample_format(audio: OutputAudio) -> str:

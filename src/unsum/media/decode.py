@@ -6,6 +6,7 @@ not decoded pass through untouched, for copying.
 """
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field
@@ -162,6 +163,7 @@ class _StreamDecoder:
         context.thread_type = "AUTO" if threads else "NONE"
         if threads:
             context.thread_count = 2
+        self.waiting: AudioFrame | None = None
         self.reached: int | None = None  # one behind the last sample handed out
         self.numbered = False
         self.fixed_block = None
@@ -188,9 +190,20 @@ class _StreamDecoder:
         for frame in frames:
             outlive(frame.layout)
         for frame in frames:
-            yield from self._place(frame)
+            yield from self._after(frame)
+        if not packet.size:
+            yield from self._after(None)
 
-    def _place(self, frame: AudioFrame) -> Iterator[DecodedFrame]:
+    def _after(self, frame: AudioFrame | None) -> Iterator[DecodedFrame]:
+        """Place the frame before this one, now that it is known how time goes on; None: it was the last."""
+        waiting, self.waiting = self.waiting, frame
+        if waiting is not None:
+            after = math.nan
+            if frame is not None:
+                after = None if frame.pts is None else frame.pts * self.tick_seconds
+            yield from self._place(waiting, next_seconds=after)
+
+    def _place(self, frame: AudioFrame, *, next_seconds: float | None) -> Iterator[DecodedFrame]:
         if frame.sample_rate != self.stream.sample_rate or frame.layout.nb_channels != len(self.stream.channels):
             raise InputError(
                 f"audio stream {self.stream.number} changes inside the file: from {self.stream.sample_rate} Hz, "
@@ -204,7 +217,7 @@ class _StreamDecoder:
                 number = candidate
                 break
         seconds = None if frame.pts is None else frame.pts * self.tick_seconds
-        start = self.clock.place(seconds=seconds, samples=frame.samples, number=number)
+        start = self.clock.place(seconds=seconds, samples=frame.samples, number=number, next_seconds=next_seconds)
         samples = _samples(frame, self.stream.bits)
         if self.reached is not None and self.reached > start:  # the same stretch came twice: the first one stays
             overlap = min(self.reached - start, samples.shape[1])

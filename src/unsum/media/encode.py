@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from unsum.errors import OutputError, UsageError
 from unsum.layouts import layout_name
 from unsum.media.flac import (
-    CHANNELS_BY_COUNT,
+    LAYOUTS_BY_COUNT,
     StreamInfo,
     header_only_file,
     is_frame,
@@ -216,9 +216,7 @@ class _FfmpegEncoder:
         options = {}
         if audio.codec == "pcm":
             name = f"pcm_f{stored}le" if audio.bits is None else f"pcm_s{stored}le"
-            self.format = {16: "s16", 24: "s32", 32: "s32"}[stored]
-            if audio.bits is None:
-                self.format = {32: "flt", 64: "dbl"}[stored]
+            self.format = {16: "s16", 24: "s32", 32: "s32"}[stored] if audio.bits else {32: "flt", 64: "dbl"}[stored]
         else:
             if audio.bits is None:
                 raise UsageError(f"{audio.codec} holds no floating point samples; use pcm")
@@ -306,7 +304,7 @@ class SoundFileWriter:
         level: dict[str, Any] = (
             {"compression_level": min(1.0, audio.compression_level / LIBFLAC_MAX_LEVEL)} if kind == "FLAC" else {}
         )
-        if kind == "FLAC" and audio.channels != CHANNELS_BY_COUNT.get(len(audio.channels)):
+        if kind == "FLAC" and layout_name(audio.channels) not in LAYOUTS_BY_COUNT:
             raise UsageError(
                 f"a FLAC file of {len(audio.channels)} channels cannot say that {audio.title} is "
                 f"{layout_name(audio.channels)}; write .wav or .mkv"

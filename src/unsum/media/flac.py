@@ -11,20 +11,8 @@ References
 from dataclasses import dataclass, replace
 
 STREAMINFO_BYTES = 34
-# The channels that FLAC means where only their number is given [1]_.
-CHANNELS_BY_COUNT = {
-    count: tuple(names.split())
-    for count, names in {
-        1: "FC",
-        2: "FL FR",
-        3: "FL FR FC",
-        4: "FL FR BL BR",
-        5: "FL FR FC BL BR",
-        6: "FL FR FC LFE BL BR",
-        7: "FL FR FC LFE BC SL SR",
-        8: "FL FR FC LFE BL BR SL SR",
-    }.items()
-}
+# What FLAC can mean where only the number of channels is given [1]_.
+LAYOUTS_BY_COUNT = {"mono", "stereo", "3.0", "quad", "5.0", "5.0(side)", "5.1", "5.1(side)", "6.1", "7.1"}
 # Loudspeakers in the order of the bits of WAVE's channel mask, which FLAC borrows.
 WAVE_MASK_BITS = ("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR")
 
@@ -91,11 +79,12 @@ def header_only_file(info: StreamInfo, *, channels: tuple[str, ...] = ()) -> byt
 
     Parameters
     ----------
-    channels : names of the channels, where they are not those FLAC itself gives to their number
+    channels : names of the channels. FLAC has names for most numbers of them, but 5 and 6 have been read as
+        5.0 and 5.1 with the rear pair at the back and at the sides, so that three and more are named.
     """
     unknown = replace(info, samples=0, md5=bytes(16), min_frame_bytes=0, max_frame_bytes=0)
     header = STREAMINFO_BYTES.to_bytes(3, "big") + streaminfo_bytes(unknown)
-    if not channels or channels == CHANNELS_BY_COUNT.get(len(channels)):
+    if len(channels) < 3:
         return b"fLaC\x80" + header
     mask = sum(1 << WAVE_MASK_BITS.index(channel) for channel in channels)
     comment = f"WAVEFORMATEXTENSIBLE_CHANNEL_MASK=0x{mask:x}".encode()

@@ -176,7 +176,7 @@ def _audio_stream(number: int, stream: AVStream) -> AudioStream:
         bits=bits,
         lossless=lossless,
         start_seconds=Fraction(0) if start is None else start * Fraction(stream.time_base or 0),
-        title=stream.metadata.get("title", ""),
+        title=stream.metadata.get("title", stream.metadata.get("name", "")),  # MP4 calls it name
         language=stream.metadata.get("language", ""),
         default=bool(stream.disposition & 1),
     )

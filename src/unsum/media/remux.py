@@ -149,6 +149,8 @@ class RemuxWriter:
                 self._encoders.append(encoder)
                 out = encoder.stream
                 out.metadata["title"] = stream.title
+                if CONTAINERS[self.path.suffix.lower()] != "matroska":
+                    out.metadata["handler_name"] = stream.title  # what players show of MP4 and MOV
                 if stream.language:
                     out.metadata["language"] = stream.language
                 out.disposition = Disposition.default if stream.default else Disposition(0)
@@ -163,6 +165,8 @@ class RemuxWriter:
         stream = template.streams[index]
         copied = self.container.add_stream_from_template(stream)
         copied.metadata.update(_kept_tags(stream.metadata))
+        if "name" in stream.metadata:  # as MP4 calls the title
+            copied.metadata.setdefault("title", stream.metadata["name"])
         copied.disposition = stream.disposition
         if stream.time_base:
             copied.time_base = stream.time_base

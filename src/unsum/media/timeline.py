@@ -48,7 +48,9 @@ class StreamClock:
         self._number: int | None = None  # the last frame's own sample number
         self._frame_length: int | None = None  # common to all frames so far but the first, 0 if it varies
 
-    def place(self, *, seconds: float | None, samples: int, number: int | None = None) -> int:
+    def place(
+        self, *, seconds: float | None, samples: int, number: int | None = None, next_seconds: float | None = None
+    ) -> int:
         """First sample of the next frame on the time line.
 
         Parameters
@@ -56,8 +58,17 @@ class StreamClock:
         seconds : the container's timestamp of the frame, if it has one
         samples : length of the frame
         number : index of the frame's first sample by the codec's own count, if it keeps one
+        next_seconds : timestamp of the frame after it. Where frames have no numbers, a jump counts only if
+            it lasts: Ogg Vorbis gives single frames a wrong time where its block size changes. None: not
+            known, the jump is believed; nan: there is no frame after it that could confirm a jump.
         """
         stamp = None if seconds is None else seconds * self.sample_rate
+        if number is None and stamp is not None and self._stamp is not None:
+            expected = self._stamp + self._samples
+            after = stamp if next_seconds is None else next_seconds * self.sample_rate - samples
+            lasting = abs(after - stamp) <= abs(after - expected)
+            if abs(stamp - expected) > self._tolerance and not lasting:
+                stamp = expected
         if self.start is None:
             self.start = self.end = 0 if stamp is None else round(stamp)
         else:

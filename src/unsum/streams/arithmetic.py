@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from unsum.errors import UsageError
 from unsum.streams.recipe import StreamChannel
 
 _EXTREMES_ROW = 4096
@@ -66,13 +67,24 @@ class Grid:
         return LinearForm(tuple((key, int(gain * divisor) * self.scale(key.stream)) for key, gain in pairs), divisor)
 
     def dtype(self, forms: Iterable[LinearForm]) -> np.dtype:
-        """The narrowest type in which none of the forms can overflow."""
+        """The narrowest type in which none of the forms can overflow.
+
+        Raises
+        ------
+        UsageError
+            If no integer type is wide enough.
+        """
         if self.bits is None:
             return np.dtype(np.float64)
         largest = 1 << (self.bits - 1)
         for form in forms:
             reach = sum(abs(weight) << ((self.formats[key.stream].bits or 1) - 1) for key, weight in form.terms)
             largest = max(largest, 2 * reach + 2 * form.divisor)
+        if largest >= 1 << 63:
+            raise UsageError(
+                f"sums of these {self.bits}-bit streams need {largest.bit_length() + 1} bits, more than the 64 there are; "
+                "use smaller numbers in the recipe"
+            )
         return np.dtype(np.int32 if largest < 1 << 31 else np.int64)
 
 
