@@ -167,8 +167,10 @@ def judge(
             continue
         verdict.sources["determined"] += 1
         assert finding.output is not None
-        (position,) = [stream.number for stream in probe(finding.output).audio if stream.title == source.name]
-        found = decode_steps(finding.output, ffmpeg=ffmpeg, stream=position, channels=len(keys), bits=scene.bits)
+        (stream,) = [stream for stream in probe(finding.output).audio if stream.title == source.name]
+        if stream.channels != CHANNELS[scene.sources[source.name].layout]:
+            complain(f"{source.name} was written as {stream.layout}")
+        found = decode_steps(finding.output, ffmpeg=ffmpeg, stream=stream.number, channels=len(keys), bits=scene.bits)
         if found.shape[1] != finding.samples:
             complain(f"{source.name} has {found.shape[1]} samples, {finding.samples} were reported")
             continue

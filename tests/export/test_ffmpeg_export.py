@@ -1,6 +1,5 @@
 """The printed ffmpeg command writes what unsum writes, sample for sample, in every ffmpeg at hand."""
 
-import shlex
 import shutil
 import subprocess
 from dataclasses import replace
@@ -44,13 +43,18 @@ def plan_of(recording: Path, recipe: str, output: str = "out.mkv") -> Plan:
     return make_plan(probe(recording), parse_recipe(recipe), output=recording.with_name(output))
 
 
+def words_for_the_shell(text: str) -> list[str]:
+    printed = subprocess.run(["sh", "-c", f"printf '%s\\0' {text}"], capture_output=True, check=True).stdout
+    return printed.decode().split("\0")[:-1]
+
+
 def run_as_printed(export: FfmpegExport, program: str, folder: Path) -> list[Path]:
     """Run what a user would paste, its outputs moved to a folder of their own."""
-    words = shlex.split(shell_command(export.command))
-    assert words == list(export.command)
-    outputs = [Path(word) for word in words[1:] if Path(word).is_absolute() and word != words[words.index("-i") + 1]]
+    assert words_for_the_shell(shell_command(export.command)) == list(export.command)
+    source = export.command[export.command.index("-i") + 1]
+    outputs = [Path(word) for word in export.command if word.startswith(("/", "file:/")) and word != source]
     moved = {str(path): folder / path.name for path in outputs}
-    command = shell_command([program, *(str(moved.get(word, word)) for word in words[1:])])
+    command = shell_command([program, *(str(moved.get(word, word)) for word in export.command[1:])])
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     return list(moved.values())
@@ -127,18 +131,21 @@ def test_the_articles_case_comes_out_as_it_went_in(program, rng, ffmpeg, tmp_pat
 
 @every_ffmpeg
 def test_streams_that_start_and_end_apart_are_put_on_one_time_line(program, rng, ffmpeg, tmp_path):
-    """Late in the container, late in the samples, short, and 24 bit: where two streams overlap the sources are
-    right, and where they do not the command says silence wherever unsum does."""
-    sources, equations = articles_case(rng, samples=3 * RATE, bits=24)
+    """Late in the container, early and late in the samples, short, and 24 bit."""
+    sources, equations = articles_case(rng, samples=5 * RATE, bits=24)
     streams = scenes.mix(equations, sources, bits=24)
-    cut = [streams[0][:, 720:], streams[1][:, :-3001], streams[2][:, : -RATE // 2]]
+    cut = [streams[0], streams[1][:, 720:-3001], np.pad(streams[2], ((0, 0), (300, 0)))[:, : -RATE // 2]]
     recording = tmp_path / "late.mkv"
     scenes.write_recording(
         recording, cut, ffmpeg=ffmpeg, layouts="7.1", bits=24, start_ms=[1400, 1400, 1421], video=True
     )
     plan = plan_of(recording, scenes.recipe_text(equations, sources))
-    assert plan.look.offsets.late == {0: -720, 1: 0, 2: 1008}
+    assert plan.look.offsets.late == {0: 0, 1: -720, 2: 1308}
     assert_same_as_unsum(plan, program, tmp_path)
+    voice = scenes.decode_pcm(tmp_path / "theirs" / "out.mkv", ffmpeg=ffmpeg, stream=1, bits=24)
+    assert voice.shape == sources["voice"].samples.shape
+    assert not voice[:, :720].any()
+    assert np.array_equal(voice[:, 720:200_000], sources["voice"].samples[:, 720:200_000])
 
 
 @every_ffmpeg
@@ -152,6 +159,21 @@ def test_a_hole_is_filled_and_what_follows_stays_in_step(program, rng, ffmpeg, t
     voice = scenes.decode_pcm(tmp_path / "theirs" / "out.mkv", ffmpeg=ffmpeg, stream=1)
     assert not voice[:, lost.start : lost.stop].any()
     assert np.array_equal(voice[:, lost.stop :], sources["voice"].samples[:, lost.stop :])
+
+
+@every_ffmpeg
+def test_a_damaged_frame_is_left_out_and_not_concealed(program, rng, ffmpeg, tmp_path):
+    sources, equations = articles_case(rng, samples=3 * RATE)
+    whole, recording = tmp_path / "whole.mkv", tmp_path / "damaged.mkv"
+    scenes.write_recording(whole, scenes.mix(equations, sources), ffmpeg=ffmpeg, layouts="7.1")
+    scenes.corrupt_bytes(whole, recording, stream=2, at_s=1.0)
+    plan = plan_of(recording, scenes.recipe_text(equations, sources))
+    recover_recording(plan)
+    export = export_command(plan)
+    assert "1 packet of stream 2 cannot be decoded" in export.caveats[0]
+    (tmp_path / "theirs").mkdir()
+    (theirs,) = run_as_printed(export, program, tmp_path / "theirs")
+    assert_same_files(plan.output, theirs)
 
 
 @every_ffmpeg
@@ -174,7 +196,7 @@ def test_halves_and_thirds_are_rounded_as_unsum_rounds(program, bits, rng, ffmpe
         1 = "a - b"
         2 = "2*c"
     """
-    plan = replace(plan_of(recording, recipe))
+    plan = plan_of(recording, recipe)
     assert_same_as_unsum(plan, program, tmp_path)
 
 
@@ -207,10 +229,16 @@ def test_layouts_of_the_same_size_are_not_remixed(program, rng, ffmpeg, tmp_path
 def test_streams_outside_the_recipe_are_copied_in_their_order(program, rng, ffmpeg, tmp_path):
     streams = [scenes.speech_like(rng, RATE, channels=2, peak=8000) for _ in range(4)]
     recording = tmp_path / "four.mkv"
+    streams[1] = streams[1] + streams[2]
     titles = ["Music", "Mix", "Guest", "Alone"]
     scenes.write_recording(recording, streams, ffmpeg=ffmpeg, layouts="stereo", titles=titles)
     recipe = '[sources]\na = "stereo"\nb = "stereo"\n[streams]\n1 = "a + b"\n2 = "b"\n'
-    assert_same_as_unsum(plan_of(recording, recipe), program, tmp_path)
+    plan = plan_of(recording, recipe)
+    assert_same_as_unsum(plan, program, tmp_path)
+    assert [stream.title for stream in probe(plan.output).audio] == ["Music", "a", "b", "Alone"]
+    (tmp_path / "theirs" / plan.output.name).rename(tmp_path / "first.mkv")
+    (tmp_path / "theirs").rmdir()
+    assert_same_as_unsum(replace(plan, output=tmp_path / "kept.mkv"), program, tmp_path, keep_streams=True)
 
 
 @every_ffmpeg
@@ -227,6 +255,22 @@ def test_other_kinds_of_output_hold_the_same(program, suffix, rng, ffmpeg, tmp_p
         finding.written, run_as_printed(export_command(plan), program, tmp_path / "theirs"), strict=True
     ):
         assert sound_of(ours) == sound_of(theirs)
+
+
+@every_ffmpeg
+def test_floating_point_streams_come_with_a_caveat(program, rng, ffmpeg, tmp_path):
+    a, b = (scenes.music_like(rng, RATE, channels=2, peak=0.3, quantised=False).astype(np.float32) for _ in range(2))
+    recording = tmp_path / "float.mkv"
+    scenes.write_recording(recording, [a + b, b], ffmpeg=ffmpeg, layouts="stereo", codec="pcm")
+    recipe = '[sources]\na = "stereo"\nb = "stereo"\n[streams]\n0 = "a + b"\n1 = "b"\n'
+    plan = plan_of(recording, recipe)
+    recover_recording(plan)
+    export = export_command(plan)
+    assert "floating point" in export.caveats[0]
+    (tmp_path / "theirs").mkdir()
+    (theirs,) = run_as_printed(export, program, tmp_path / "theirs")
+    ours, other = (np.frombuffer(sound_of(path), "<f8") for path in (plan.output, theirs))
+    assert np.abs(ours - other).max() <= 2**-24  # the last bit of a float below 1
 
 
 def test_lossy_streams_come_with_a_caveat(rng, ffmpeg, tmp_path):
@@ -271,6 +315,6 @@ def test_a_command_is_broken_into_lines_that_the_shell_joins():
         "out put.mkv",
     ]
     text = shell_command(command)
-    assert shlex.split(text) == command
+    assert words_for_the_shell(text) == command
     assert text.splitlines()[0] == "ffmpeg -copyts \\"
     assert text.splitlines()[-2:] == ["  -map '[a]' -c:a flac \\", "  'out put.mkv'"]

@@ -156,6 +156,7 @@ def test_the_articles_recording_is_untangled(article_streams: dict[int, NDArray[
     assert found.missing == ()
     assert found.recipe == parse_recipe(ARTICLE)
     assert found.exact == "exact"
+    assert found.recipe is not None
     assert parse_recipe(format_recipe(found.recipe)) == found.recipe
     assert found.assumptions[0].startswith("FC, LFE, BL, BR, SL and SR belong to the FL and FR in streams 0 (gain 2)")
     desktop = next(c for c in found.columns if (c.source, c.channel) == ("b", "FL"))

@@ -1,9 +1,12 @@
 """``unsum recover``."""
 
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from unsum.api import Plan
 
 RECIPE_HELP = """\b
 A recipe is a TOML file that says what was summed into each audio stream:
@@ -72,7 +75,22 @@ def recover_command(
 
     paths = api.recordings_in(recordings)
     if dry_run or export_ffmpeg:
-        return _show_plans(paths, recipe, output, out_dir, write_recipe, compression_level, export_ffmpeg, plan_text)
+        with ProgressDisplay(quiet=quiet) as display:
+            for path in paths:
+                tell = display.start(path)
+                plan, found = api.plan_recovery(path, recipe=recipe, output=output, out_dir=out_dir, progress=tell)
+                if write_recipe is not None:
+                    api.save_recipe(write_recipe, plan.recipe, found)
+                if export_ffmpeg:
+                    _show_ffmpeg(
+                        plan,
+                        compression_level=compression_level,
+                        keep_streams=keep_streams,
+                        progress=display.start(path),
+                    )
+                else:
+                    click.echo(plan_text(plan, found))
+        return 0
 
     def finished(outcome: "api.Outcome") -> None:
         if outcome.error is not None:
@@ -112,21 +130,10 @@ def recover_command(
     return 0
 
 
-def _show_plans(paths, recipe, output, out_dir, write_recipe, compression_level, export_ffmpeg, plan_text) -> int:
-    from unsum import api
+def _show_ffmpeg(plan: "Plan", **options: Any) -> None:
+    from unsum.export.ffmpeg import export_command, shell_command
 
-    for path in paths:
-        plan, found = api.plan_recovery(path, recipe=recipe, output=output, out_dir=out_dir)
-        if write_recipe is not None:
-            api.save_recipe(write_recipe, plan.recipe, found)
-        if export_ffmpeg:
-            from unsum.export.ffmpeg import export_command, shell_command
-
-            export = export_command(plan, compression_level=compression_level)
-            click.echo(shell_command(export.command))
-            for caveat in export.caveats:
-                click.echo(f"note: {caveat}", err=True)
-        else:
-            click.echo(plan_text(plan, found))
-    sys.stdout.flush()
-    return 0
+    export = export_command(plan, **options)
+    click.echo(shell_command(export.command))
+    for caveat in export.caveats:
+        click.echo(f"note: {caveat}", err=True)

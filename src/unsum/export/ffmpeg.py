@@ -16,16 +16,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
 
-from unsum.errors import InputError, RefusedError
 from unsum.layouts import layout_name
 from unsum.media.encode import OutputAudio
-from unsum.media.remux import CONTAINERS, RemuxWriter
+from unsum.media.remux import CONTAINERS
 from unsum.media.timeline import Discontinuity
 from unsum.recovery.aligned import Progress
 from unsum.recovery.outputs import writes_stems, written_paths
-from unsum.recovery.recover import Plan, _Recovery
+from unsum.recovery.recover import Plan, measure_recording
 from unsum.recovery.untangle import Algebra, PassResult
 from unsum.streams.recipe import Source, SourceChannel, StreamChannel
 
@@ -68,22 +66,12 @@ def export_command(
     InputError
         If no audio can be decoded.
     """
-    recovery = _Recovery(
-        plan, verify=False, compression_level=compression_level, keep_streams=keep_streams, progress=progress
+    measured = measure_recording(
+        plan, compression_level=compression_level, keep_streams=keep_streams, progress=progress
     )
-    if not recovery.written:
-        reasons = "; ".join(
-            f"{plan.equations.label(unknown)}: {why}" for unknown, why in recovery.solution.undetermined.items()
-        )
-        raise RefusedError(f"the recipe determines no source: {reasons}; there is nothing ffmpeg could write")
-    result = None
-    while result is None:  # until a pass finds nothing that changes what is to be written
-        result = recovery._pass(cast(RemuxWriter, _Nowhere()))
-    if result.samples == 0:
-        raise InputError(f"{plan.recording.path}: no audio could be decoded; is the file whole?")
-    audio = recovery._output_audio()
-    graph = _filter_graph(plan, result, recovery.algebra, recovery.written, audio)
-    command = _command(plan, result, graph, audio, sources=recovery.written, kept=recovery.kept)
+    result, audio = measured.result, measured.audio
+    graph = _filter_graph(plan, result, measured.algebra, measured.sources, audio)
+    command = _command(plan, result, graph, audio, sources=measured.sources, kept=measured.kept)
     return FfmpegExport(tuple(command), tuple(_caveats(plan, result, audio)))
 
 
@@ -108,16 +96,6 @@ def shell_command(command: Sequence[str]) -> str:
             lines[-1] += " " + text
         full = alone
     return " \\\n  ".join(lines)
-
-
-class _Nowhere:
-    """Stands for the writer in a pass that only measures."""
-
-    def write(self, number: int, samples: Any) -> None:
-        pass
-
-    def copy_packet(self, packet: Any, container_index: int) -> None:
-        pass
 
 
 # --- the graph ---
@@ -378,7 +356,7 @@ def _caveats(plan: Plan, result: PassResult, audio: Sequence[OutputAudio]) -> It
     lossy = [s for s in plan.streams if not s.lossless]
     if lossy:
         names = ", ".join(f"stream {s.number} ({s.codec})" for s in lossy)
-        yield f"lossy: {names}; another version of ffmpeg may decode other samples, so compare within some LSB only"
+        yield f"lossy: {names}; another version of ffmpeg decodes slightly different samples"
     elif plan.grid.bits is None:
         yield "the streams are floating point: the order of additions may change the last bit of a sample"
     if result.report.errors:

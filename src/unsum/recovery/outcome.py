@@ -72,6 +72,7 @@ def finding_of(
     stored: Mapping[str, str],
     verification: Verification | None,
     kept: tuple[int, ...],
+    rebuilt: tuple[int, ...],
 ) -> RecoveryFinding:
     """Put together what is told about one recording."""
     rate = plan.streams[0].sample_rate
@@ -132,7 +133,7 @@ def finding_of(
         samples=result.samples,
         clipped=result.clipping.findings(sources_of),
         verification=verification,
-        warnings=remarks(plan, result, sources, kept, checks),
+        warnings=remarks(plan, result, sources, kept, rebuilt, checks),
         kept_streams=kept,
         recipe_text=format_recipe(plan.recipe),
     )

@@ -33,7 +33,7 @@ from unsum.recovery.verify import verify_written
 from unsum.streams.arithmetic import Columns, Grid, StreamFormat, bits_needed
 from unsum.streams.assembly import NotInterleavedError
 from unsum.streams.offsets import shared_channels
-from unsum.streams.recipe import Equations, Recipe, mixing_equations
+from unsum.streams.recipe import Equations, Recipe, Source, mixing_equations
 
 _PROGRESS_EVERY_SECONDS = 0.1
 
@@ -130,6 +130,39 @@ def recover_recording(
     ).run(overwrite=overwrite)
 
 
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a recovery would write, from a pass that wrote nothing."""
+
+    result: PassResult
+    algebra: Algebra
+    sources: tuple[Source, ...]
+    audio: tuple[OutputAudio, ...]
+    kept: tuple[int, ...]
+
+
+def measure_recording(
+    plan: Plan, *, compression_level: int = 8, keep_streams: bool = False, progress: Progress | None = None
+) -> Measurement:
+    """Read a recording as `recover_recording` does, deciding all it decides, and write nothing.
+
+    Raises
+    ------
+    RefusedError, InputError
+        As `recover_recording`.
+    """
+    recovery = _Recovery(
+        plan, verify=False, compression_level=compression_level, keep_streams=keep_streams, progress=progress
+    )
+    recovery.check_determined()
+    result = None
+    while result is None:  # until a pass finds nothing that changes what is to be written
+        result = recovery.read(None)
+    if result.samples == 0:
+        raise InputError(f"{plan.recording.path}: no audio could be decoded; is the file whole?")
+    return Measurement(result, recovery.algebra, tuple(recovery.written), recovery.output_audio(), recovery.kept)
+
+
 class _Recovery:
     """One recording on its way; `run` starts over when a pass shows that its settings do not hold."""
 
@@ -156,13 +189,21 @@ class _Recovery:
         self.size = plan.recording.path.stat().st_size
         self._told = 0.0
 
-    def run(self, *, overwrite: bool) -> RecoveryFinding:
-        plan = self.plan
+    def check_determined(self) -> None:
+        """Refuse a recipe that determines nothing."""
         if not self.written:
             reasons = "; ".join(
                 f"{self.plan.equations.label(u)}: {why}" for u, why in self.solution.undetermined.items()
             )
             raise RefusedError(f"the recipe determines no source: {reasons}; record more separate streams next time")
+
+    def run(self, *, overwrite: bool) -> RecoveryFinding:
+        plan = self.plan
+        self.check_determined()
+        if self.verify and plan.grid.bits is None:
+            raise UsageError(
+                "verification compares integers, and these streams are floating point; run without --verify"
+            )
         paths = written_paths(plan.output, self.written)
         partials: list[Path] = []
         try:
@@ -174,12 +215,12 @@ class _Recovery:
                     plan.output,
                     partials=partials,
                     sources=self.written,
-                    audio=self._output_audio(),
+                    audio=self.output_audio(),
                     replaced=self.replaced,
                     start_seconds=plan.look.origin / plan.streams[0].sample_rate,
                 )
                 with writer:
-                    outcome = self._pass(writer)
+                    outcome = self.read(writer)
                     if outcome is not None:
                         writer.complete()
                         finding = self._conclude(outcome, paths, partials)
@@ -189,7 +230,7 @@ class _Recovery:
             for partial in partials:
                 partial.unlink(missing_ok=True)
 
-    def _output_audio(self) -> tuple[OutputAudio, ...]:
+    def output_audio(self) -> tuple[OutputAudio, ...]:
         plan = self.plan
         return output_audio(
             self.written,
@@ -200,17 +241,18 @@ class _Recovery:
             compression_level=self.compression_level,
         )
 
-    def _pass(self, writer: RemuxWriter | StemWriter) -> PassResult | None:
-        """One pass; None if it must be done again with what was learnt."""
+    def read(self, writer: RemuxWriter | StemWriter | None) -> PassResult | None:
+        """One pass; None if it must be done again with what was learnt. Without a writer it only measures."""
         plan, grid = self.plan, self.plan.grid
         names = [source.name for source in self.written]
         rate = plan.streams[0].sample_rate
+        copied = copied_indices(plan.recording, self.replaced)
         untangler = Untangler(self.algebra, written=names, sample_rate=rate)
         writing = True
         again = False
 
         def on_packet(item: CopiedPacket) -> None:
-            if writing:
+            if writing and writer is not None:
                 writer.copy_packet(item.packet, item.container_index)
 
         def on_sources(sources: Mapping[str, np.ndarray]) -> None:
@@ -226,14 +268,15 @@ class _Recovery:
                         return
                     if self.grown.get(name, grid.bits) > grid.bits:
                         samples = samples * 2.0 ** (1 - grid.bits)
-                writer.write(number, samples)
+                if writer is not None:
+                    writer.write(number, samples)
             if any(meter.failing for meter in untangler.meters.values()) and grid.bits is not None:
                 writing = False  # the recipe is contradicted: only the figures are of interest now
             elif not self.algebra.quietest and grid.bits is not None and _rounding_seen(untangler):
                 writing, again = False, True
 
         def on_block(done: int, report: DecodeReport) -> None:
-            self._tell(done, report, writing)
+            self._tell(done, report, "recovering" if writing and writer is not None else "measuring")
 
         try:
             result = run_pass(
@@ -243,7 +286,9 @@ class _Recovery:
                 origin=plan.look.origin,
                 offsets=plan.offsets,
                 separate=self.separate,
-                copy=() if writes_stems(plan.output) else copied_indices(plan.recording, self.replaced),
+                copy=()
+                if writer is None or writes_stems(plan.output)
+                else copied_indices(plan.recording, self.replaced),
                 digests=self.verify,
                 on_packet=on_packet,
                 on_sources=on_sources,
@@ -280,7 +325,7 @@ class _Recovery:
                 "is it still being recorded? Run again when it is finished"
             )
 
-    def _tell(self, done: int, report: DecodeReport, writing: bool) -> None:
+    def _tell(self, done: int, report: DecodeReport, what: str) -> None:
         now = time.monotonic()
         if self.progress is None or now - self._told < _PROGRESS_EVERY_SECONDS:
             return
@@ -292,14 +337,14 @@ class _Recovery:
             # No duration in the header: the share of bytes read tells how far we are.
             share = report.position_bytes / max(self.size, 1)
             total = seconds / share if share > 0 else seconds
-        self.progress(seconds, max(total, seconds), "recovering" if writing else "measuring")
+        self.progress(seconds, max(total, seconds), what)
 
     def _conclude(self, result: PassResult, paths: tuple[Path, ...], partials: list[Path]) -> RecoveryFinding:
         plan = self.plan
         if result.samples == 0:
             raise InputError(f"{plan.recording.path}: no audio could be decoded; is the file whole?")
         verification = self._verify(result, partials) if self.verify else None
-        audio = self._output_audio()
+        audio = self.output_audio()
         return finding_of(
             plan,
             result,
@@ -309,14 +354,11 @@ class _Recovery:
             stored={s.name: stored_as(a, plan.output) for s, a in zip(self.written, audio, strict=True)},
             verification=verification,
             kept=() if writes_stems(plan.output) else self.kept,
+            rebuilt=self.rebuilt,
         )
 
     def _verify(self, result: PassResult, partials: list[Path]) -> Verification:
         plan = self.plan
-        if plan.grid.bits is None or self.grown:
-            raise UsageError(
-                "verification compares integers, and this recording gives floating point; run without --verify"
-            )
         return verify_written(
             source_addresses(
                 plan.recording, plan.output, partials=partials, sources=self.written, replaced=self.replaced

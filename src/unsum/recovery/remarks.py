@@ -28,6 +28,7 @@ def remarks(
     result: PassResult,
     sources: Sequence[SourceFinding],
     kept: tuple[int, ...],
+    rebuilt: tuple[int, ...],
     checks: Sequence[CheckFinding],
 ) -> tuple[str, ...]:
     """All remarks on one recording, the recording's own first."""
@@ -35,7 +36,7 @@ def remarks(
         *_on_streams(plan, checks),
         *_on_reading(plan, result),
         *(text for source in sources for text in _on_source(plan, source)),
-        *_on_what_stays(kept),
+        *_on_what_stays(kept, rebuilt),
     )
 
 
@@ -101,7 +102,8 @@ def _on_source(plan: "Plan", source: SourceFinding) -> Iterator[str]:
         yield f"{source.name}: {', '.join(source.reasons)} in no stream; written as silence"
 
 
-def _on_what_stays(kept: tuple[int, ...]) -> Iterator[str]:
-    if kept:
-        names = ", ".join(map(str, kept))
+def _on_what_stays(kept: tuple[int, ...], rebuilt: tuple[int, ...]) -> Iterator[str]:
+    needed = [stream for stream in kept if stream not in rebuilt]
+    if needed:
+        names = ", ".join(map(str, needed))
         yield f"stream {names} copied as it is, because it cannot be rebuilt from what was recovered"

@@ -42,10 +42,12 @@ class Remixer:
     def __call__(self, sources: Mapping[int, NDArray]) -> dict[int, NDArray]:
         """{source: (channels, samples)} in, {stream: (channels, samples)} out, in each stream's own units."""
         length = next(iter(sources.values())).shape[1]
-        columns = Columns(sources, self.grid, self.dtype)
+        # A source that has grown beyond the words of the streams comes in longer ones, and its sums need them.
+        grown = any(samples.dtype == np.int64 for samples in sources.values())
+        columns = Columns(sources, self.grid, np.dtype(np.int64) if grown else self.dtype)
         streams = {}
         for number, (dtype, scale, composition) in self.streams.items():
-            if scale == 1:
+            if scale == 1 and not grown:
                 streams[number], _, _ = composition.compose(columns, sources, length, dtype)
             else:
                 wide, _, _ = composition.compose(columns, sources, length, np.int64)
@@ -87,7 +89,9 @@ def verify_written(
     number = {source.name: n for n, source in enumerate(sources)}
     skipped = compared = 0
     suspicious = False
-    for n, (block, digest) in enumerate(zip_longest(_written_blocks(written, number), digests, fillvalue=None)):
+    assert grid.bits is not None, "floating point is not compared"
+    blocks = _written_blocks(written, number, bits=grid.bits)
+    for n, (block, digest) in enumerate(zip_longest(blocks, digests, fillvalue=None)):
         if block is None:
             raise OutputError("the file is shorter than what was written to it; do not trust this disk")
         if digest is None:
@@ -117,7 +121,8 @@ def verify_written(
         threads=True,
         separate=separate,
     )
-    for n, (block, before) in enumerate(zip(_written_blocks(written, number), read, strict=False)):
+    blocks = _written_blocks(written, number, bits=grid.bits)
+    for n, (block, before) in enumerate(zip(blocks, read, strict=False)):
         assert isinstance(before, AlignedBlock)
         passages = whole_passages(before)
         skipped += block.length - _length(passages)
@@ -137,17 +142,26 @@ def _length(passages: Sequence[tuple[int, int]]) -> int:
     return sum(stop - start for start, stop in passages)
 
 
-def _written_blocks(written: Mapping[str, tuple[Path, int]], number: Mapping[str, int]) -> Iterator[AlignedBlock]:
-    """Aligned blocks of the written sources, numbered as in the recipe, from their first samples on."""
+def _written_blocks(
+    written: Mapping[str, tuple[Path, int]], number: Mapping[str, int], *, bits: int
+) -> Iterator[AlignedBlock]:
+    """Aligned blocks of the written sources, in steps of ``bits``, numbered as in the recipe, from their start."""
     files: dict[Path, dict[int, int]] = {}
     for name, (path, stream) in written.items():
         files.setdefault(path, {})[stream] = number[name]
-    for parts in zip(*(_file_blocks(path, chosen) for path, chosen in files.items()), strict=True):
+    for parts in zip(*(_file_blocks(path, chosen, bits=bits) for path, chosen in files.items()), strict=True):
         samples = {source: channels for part in parts for source, channels in part.samples.items()}
         yield AlignedBlock(parts[0].start, parts[0].length, samples, {})
 
 
-def _file_blocks(path: Path, chosen: Mapping[int, int]) -> Iterator[AlignedBlock]:
+def _in_steps(samples: NDArray, stored_bits: int | None, bits: int) -> NDArray:
+    """Samples as they are in the file, in steps of ``bits``: stored in longer words, or as floats."""
+    if stored_bits is None:
+        return np.rint(samples.astype(np.float64) * 2.0 ** (bits - 1)).astype(np.int64)
+    return samples >> samples.dtype.type(stored_bits - bits) if stored_bits > bits else samples
+
+
+def _file_blocks(path: Path, chosen: Mapping[int, int], *, bits: int) -> Iterator[AlignedBlock]:
     """Blocks of some streams of one file, under other numbers."""
     streams = tuple(stream for stream in probe(path).audio if stream.number in chosen)
     report = DecodeReport()
@@ -156,5 +170,5 @@ def _file_blocks(path: Path, chosen: Mapping[int, int]) -> Iterator[AlignedBlock
         assert isinstance(block, AlignedBlock)
         if report.errors or report.breaks:
             raise OutputError("the written file does not decode cleanly; do not trust this disk")
-        samples = {chosen[stream]: channels for stream, channels in block.samples.items()}
+        samples = {chosen[s.number]: _in_steps(block.samples[s.number], s.bits, bits) for s in streams}
         yield AlignedBlock(block.start, block.length, samples, {})

@@ -82,8 +82,8 @@ class Grid:
             largest = max(largest, 2 * reach + 2 * form.divisor)
         if largest >= 1 << 63:
             raise UsageError(
-                f"sums of these {self.bits}-bit streams need {largest.bit_length() + 1} bits, more than the 64 there are; "
-                "use smaller numbers in the recipe"
+                f"sums of these {self.bits}-bit streams need {largest.bit_length() + 1} bits, "
+                "more than the 64 there are; use smaller numbers in the recipe"
             )
         return np.dtype(np.int32 if largest < 1 << 31 else np.int64)
 
@@ -220,4 +220,4 @@ def interleaved_block(channels: int, samples: int, dtype: DTypeLike) -> NDArray:
 
 def bits_needed(least: int, greatest: int) -> int:
     """Word length of a signed integer that holds both."""
-    return max(greatest.bit_length(), (-least - 1).bit_length() if least < 0 else 0) + 1
+    return max((end if end >= 0 else -end - 1).bit_length() for end in (least, greatest)) + 1

@@ -25,7 +25,8 @@ class StreamOffsets:
     Attributes
     ----------
     late : {stream: samples} how much a stream is late; its samples belong that much earlier
-    unknown : streams that share a source with others, yet whose lag could not be measured
+    unknown : streams that share a source with others, yet whose lag against most of these
+        could not be measured
     """
 
     late: Mapping[int, int]
@@ -131,9 +132,11 @@ class OffsetMeter:
             usual = max(sorted(set(values), key=abs), key=values.count)
             for stream in group:
                 late[stream] -= usual
-        paired = {stream for pair in self._pairs for stream in pair}
-        unknown = tuple(sorted(s for s in paired if len(group_of[s]) == 1))
-        return StreamOffsets(late, unknown)
+        unknown: set[int] = set()
+        for sharing in _groups(self._pairs):
+            tied = max((group_of[stream] for stream in sorted(sharing)), key=len)
+            unknown |= sharing - tied
+        return StreamOffsets(late, tuple(sorted(unknown)))
 
 
 def _groups(pairs: Collection[tuple[int, int]]) -> list[set[int]]:

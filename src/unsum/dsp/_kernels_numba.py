@@ -1,0 +1,89 @@
+"""The loops of ``kernels.py``, compiled: the sums stay in cache, and other threads run meanwhile."""
+
+import numba
+import numpy as np
+
+# Bins at once: the rows of a block that take part in all the pairs then fit in the first-level cache or the second.
+_TILE = 256
+
+# Products may be fused with sums, but no sum changes its order: results stay the same on any split of the bins.
+_compiled = numba.njit(nogil=True, cache=True, fastmath={"contract"})
+
+
+@_compiled
+def accumulate_products(totals, later, earlier, later_rows, earlier_rows):
+    n_bins = totals.shape[2]
+    n_later, n_earlier = later.shape[1], earlier.shape[1]
+    x = np.empty((2, n_later, _TILE))
+    y = np.empty((2, n_earlier, _TILE))
+    for start in range(0, n_bins, _TILE):
+        width = min(_TILE, n_bins - start)
+        for b in range(later.shape[0]):
+            for i in range(n_later):
+                for f in range(width):
+                    x[0, i, f], x[1, i, f] = later[b, i, start + f].real, later[b, i, start + f].imag
+            for j in range(n_earlier):
+                for f in range(width):
+                    y[0, j, f], y[1, j, f] = earlier[b, j, start + f].real, earlier[b, j, start + f].imag
+            for q in range(totals.shape[0]):
+                i, j = later_rows[q], earlier_rows[q]
+                xr, xi, yr, yi = x[0, i], x[1, i], y[0, j], y[1, j]
+                real, imag = totals[q, 0, start : start + width], totals[q, 1, start : start + width]
+                for f in range(width):
+                    real[f] += xr[f] * yr[f] + xi[f] * yi[f]
+                    imag[f] += xi[f] * yr[f] - xr[f] * yi[f]
+
+
+@_compiled
+def hermitian_multiply(pairs, rows, out):
+    n_rows, n_bins = rows.shape
+    x = np.empty((2, n_rows, _TILE))
+    z = np.empty((2, n_rows, _TILE))
+    for start in range(0, n_bins, _TILE):
+        width = min(_TILE, n_bins - start)
+        for k in range(n_rows):
+            for f in range(width):
+                x[0, k, f], x[1, k, f] = rows[k, start + f].real, rows[k, start + f].imag
+        z[:] = 0.0
+        q = 0
+        for k in range(n_rows):
+            kr, ki, ko, kp = x[0, k], x[1, k], z[0, k], z[1, k]
+            for j in range(k, n_rows):
+                jr, ji, jo, jp = x[0, j], x[1, j], z[0, j], z[1, j]
+                real, imag = pairs[q, 0, start : start + width], pairs[q, 1, start : start + width]
+                if j == k:
+                    for f in range(width):
+                        ko[f] += real[f] * kr[f]
+                        kp[f] += real[f] * ki[f]
+                else:
+                    for f in range(width):
+                        ko[f] += real[f] * jr[f] - imag[f] * ji[f]
+                        kp[f] += real[f] * ji[f] + imag[f] * jr[f]
+                        jo[f] += real[f] * kr[f] + imag[f] * ki[f]
+                        jp[f] += real[f] * ki[f] - imag[f] * kr[f]
+                q += 1
+        for k in range(n_rows):
+            for f in range(width):
+                out[k, start + f] = complex(z[0, k, f], z[1, k, f])
+
+
+@_compiled
+def filter_multiply(filters, history, newest, out):
+    n_partitions, n_channels, n_references, _, n_bins = filters.shape
+    z = np.empty((2, _TILE))
+    for start in range(0, n_bins, _TILE):
+        width = min(_TILE, n_bins - start)
+        for c in range(n_channels):
+            z[:] = 0.0
+            for d in range(n_partitions):
+                at = (newest - d) % history.shape[0]
+                for k in range(n_references):
+                    hr = filters[d, c, k, 0, start : start + width]
+                    hi = filters[d, c, k, 1, start : start + width]
+                    xr = history[at, k, 0, start : start + width]
+                    xi = history[at, k, 1, start : start + width]
+                    for f in range(width):
+                        z[0, f] += hr[f] * xr[f] - hi[f] * xi[f]
+                        z[1, f] += hr[f] * xi[f] + hi[f] * xr[f]
+            for f in range(width):
+                out[c, start + f] = complex(z[0, f], z[1, f])
