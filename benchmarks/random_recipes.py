@@ -36,14 +36,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-import scenes
-from scenes import CHANNELS, LEAD_SAMPLES, Lost, Scene
+import scenes  # pyright: ignore[reportMissingImports]
+from scenes import CHANNELS, LEAD_SAMPLES, Lost, Scene  # pyright: ignore[reportMissingImports]
 
 from unsum.errors import UnsumError
 from unsum.media.probe import probe
 from unsum.recovery.findings import RecoveryFinding, SourceFinding
 from unsum.recovery.recover import make_plan, recover_recording
-from unsum.streams.recipe import Recipe, format_recipe, mixing_equations, parse_recipe
+from unsum.streams.equations import mixing_equations
+from unsum.streams.recipe import Recipe, format_recipe, parse_recipe
 
 Steps = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import pytest
 from unsum.inspection.containment import ContainmentMeter
 from unsum.streams.arithmetic import Grid, StreamFormat
 from unsum.streams.assembly import Assembler
-from unsum.streams.recipe import StreamChannel
+from unsum.streams.equations import StreamChannel
 
 
 def noise(rng: np.random.Generator, samples: int = 30_000, peak: int = 8000) -> np.ndarray:

@@ -18,7 +18,7 @@ from unsum.streams.arithmetic import (
     channel_extremes,
     interleaved_block,
 )
-from unsum.streams.recipe import StreamChannel
+from unsum.streams.equations import StreamChannel
 
 LEFT, RIGHT = StreamChannel(0, "FL"), StreamChannel(0, "FR")
 OTHER = StreamChannel(1, "FC")

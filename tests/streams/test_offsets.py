@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import scenes
 
+from unsum.streams.equations import mixing_equations
 from unsum.streams.offsets import WINDOW, OffsetMeter, any_channels, shared_channels
-from unsum.streams.recipe import mixing_equations, parse_recipe
+from unsum.streams.recipe import parse_recipe
 
 MAX_LAG = 4000
 WINDOWS = 3

@@ -8,18 +8,8 @@ from hypothesis import strategies as st
 
 from unsum.errors import InputError, RefusedError, UsageError
 from unsum.layouts import LAYOUTS, layout_channels
-from unsum.streams.recipe import (
-    Recipe,
-    Source,
-    SourceChannel,
-    StreamChannel,
-    Term,
-    format_recipe,
-    load_recipe,
-    mixing_equations,
-    parse_recipe,
-    parse_sum,
-)
+from unsum.streams.equations import SourceChannel, StreamChannel, mixing_equations
+from unsum.streams.recipe import Recipe, Source, Term, format_recipe, load_recipe, parse_recipe, parse_sum
 
 ARTICLE = """
 [sources]

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unsum.layouts import layout_channels
-from unsum.streams.recipe import Equations, SourceChannel, StreamChannel, mixing_equations, parse_recipe
+from unsum.streams.equations import Equations, SourceChannel, StreamChannel, mixing_equations
+from unsum.streams.recipe import parse_recipe
 from unsum.streams.solve import Combination, Solution, rounding_bound, solve
 
 ARTICLE = """

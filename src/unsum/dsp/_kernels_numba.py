@@ -11,13 +11,12 @@ _compiled = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 
 
 @_compiled
-def accumulate_products(totals, later, earlier, later_rows, earlier_rows):
-    n_bins = totals.shape[2]
+def accumulate_products(totals, later, earlier, later_rows, earlier_rows, first, last):
     n_later, n_earlier = later.shape[1], earlier.shape[1]
     x = np.empty((2, n_later, _TILE))
     y = np.empty((2, n_earlier, _TILE))
-    for start in range(0, n_bins, _TILE):
-        width = min(_TILE, n_bins - start)
+    for start in range(first, last, _TILE):
+        width = min(_TILE, last - start)
         for b in range(later.shape[0]):
             for i in range(n_later):
                 for f in range(width):

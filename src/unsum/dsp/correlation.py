@@ -115,7 +115,7 @@ class WhitenedCorrelation:
         looks = max(2.0, self._windows * _COHERENCE_BINS / 2)
         coherence = np.clip((np.abs(share) ** 2 - 1 / looks) / (1 - 1 / looks), 0.0, _MOST_COHERENT)
         # Not their own phase but its distance from a lag of zero: bins in opposite phase share something else.
-        weight = np.where(share.real > 0, coherence / (1 - coherence), 0.0)
+        weight = np.where(np.real(share) > 0, coherence / (1 - coherence), 0.0)
         information = float(np.sum(weight * frequency**2))
         if information == 0:
             return 0.0, math.inf

@@ -29,11 +29,21 @@ def joined(spectra: SplitSpectra) -> Spectra:
 
 
 def accumulate_products(
-    totals: SplitSpectra, later: Spectra, earlier: Spectra, later_rows: NDArray, earlier_rows: NDArray
+    totals: SplitSpectra,
+    later: Spectra,
+    earlier: Spectra,
+    later_rows: NDArray,
+    earlier_rows: NDArray,
+    start: int,
+    stop: int,
 ) -> None:
-    """``totals[q] += sum over blocks of later[b, later_rows[q]] * conj(earlier[b, earlier_rows[q]])``."""
+    """``totals[q] += sum over blocks of later[b, later_rows[q]] * conj(earlier[b, earlier_rows[q]])``.
+
+    In the bins ``start .. stop``; the blocks are added one after the other.
+    """
+    bins = slice(start, stop)
     for block in range(len(later)):
-        totals += split(later[block, later_rows] * np.conj(earlier[block, earlier_rows]))
+        totals[..., bins] += split(later[block, later_rows, bins] * np.conj(earlier[block, earlier_rows, bins]))
 
 
 def hermitian_multiply(pairs: SplitSpectra, rows: Spectra, out: Spectra) -> None:

@@ -25,7 +25,8 @@ from unsum.recovery.aligned import Progress
 from unsum.recovery.outputs import writes_stems, written_paths
 from unsum.recovery.recover import Plan, measure_recording
 from unsum.recovery.untangle import Algebra, PassResult
-from unsum.streams.recipe import Source, SourceChannel, StreamChannel
+from unsum.streams.equations import SourceChannel, StreamChannel
+from unsum.streams.recipe import Source
 
 _LINE_LENGTH = 100
 

@@ -18,7 +18,7 @@ from unsum.inspection.findings import Containment
 from unsum.inspection.samples import on_grid
 from unsum.streams.arithmetic import Grid
 from unsum.streams.assembly import AlignedBlock
-from unsum.streams.recipe import StreamChannel
+from unsum.streams.equations import StreamChannel
 
 LARGEST_RATIO = 64  # exact gains are told up to 64 and down to 1/64
 # What 1 - r**2 can be told from zero by, in float64.

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from unsum.media.probe import AudioStream, Recording
 from unsum.media.timeline import Discontinuity
-from unsum.streams.recipe import StreamChannel
+from unsum.streams.equations import StreamChannel
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unsum.recovery.findings import CheckFinding, ClippedRange
 from unsum.streams.arithmetic import Columns, Grid, StreamFormat
-from unsum.streams.recipe import Equations, StreamChannel
+from unsum.streams.equations import Equations, StreamChannel
 from unsum.streams.solve import Check
 
 # Integer streams either fulfil an equation or do not. Streams in floating point or from

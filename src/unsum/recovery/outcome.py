@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from unsum.recovery.findings import RecoveryFinding, SourceFinding, Verification
 from unsum.recovery.meters import FLOAT_NULL_DB, LOSSY_NULL_DB, recorder_error
 from unsum.recovery.remarks import clock_time, remarks
-from unsum.recovery.untangle import Algebra, PassResult
+from unsum.recovery.untangle import Algebra, PassResult, odd_sums
 from unsum.streams.arithmetic import bits_needed
-from unsum.streams.recipe import Source, SourceChannel, format_recipe
+from unsum.streams.equations import SourceChannel
+from unsum.streams.recipe import Source, format_recipe
 from unsum.streams.solve import Terms
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ def contradiction(plan: "Plan", result: PassResult) -> str | None:
 
 def _fractions_where_sums_are_whole(plan: "Plan", result: PassResult) -> list[str]:
     """Sources that come out between whole samples, although recipe and recorder add whole samples."""
-    whole = all(gain.denominator == 1 for row in plan.equations.rows.values() for gain in row.values())
-    if not whole or _arithmetic(plan, result) != "exact":
+    if not odd_sums(plan.equations, result.sources) or _arithmetic(plan, result) != "exact":
         return []
     return [
         f"'{name}' is no whole number at {meter.odd_samples} samples, though the streams add exactly"
@@ -82,7 +82,9 @@ def finding_of(
     bound = partial(_rounding_lsb, plan, noisy=_shows_float32(plan, result))
     sources_of = {
         stream.number: tuple(
-            dict.fromkeys(u.source for u, c in solution.determined.items() if stream.number in c.streams)
+            name
+            for name, combinations in result.combinations.items()
+            if any(key.stream == stream.number for terms in combinations for key, _ in terms)
         )
         for stream in plan.streams
     }
@@ -145,7 +147,7 @@ def _arithmetic(plan: "Plan", result: PassResult) -> str:
         return "approximate"
     telling = [meter for meter in result.checks if meter.check.shows_rounding and meter.term_energy > 0]
     if not telling:
-        return "unchecked"
+        return "rounded" if odd_sums(plan.equations, result.sources) else "unchecked"
     return "rounded" if any(meter.nonzero for meter in result.checks) else "exact"
 
 
@@ -162,15 +164,13 @@ def _accuracy(
 ) -> str:
     if not combinations:
         return ""
-    if odd_samples and arithmetic != "rounded":
-        return f"±1 LSB: {odd_samples} samples rounded to the grid"
     if all(len(terms) == 1 and abs(terms[0][1]) == 1 for terms in combinations):
         return "exact" if arithmetic != "approximate" else "as recorded"
-    if arithmetic in ("exact", "approximate"):
+    if arithmetic == "approximate" or (arithmetic == "exact" and not odd_samples):
         return arithmetic
     worst = max(map(bound, combinations))
     within = f"within rounding, ±{worst} LSB"
-    return within if arithmetic == "rounded" else f"exact if the recorder adds integers, else {within}"
+    return within if arithmetic == "rounded" or odd_samples else f"exact if the recorder adds integers, else {within}"
 
 
 def _rounding_lsb(plan: "Plan", terms: Terms, *, noisy: bool) -> int:

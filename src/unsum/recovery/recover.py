@@ -32,8 +32,9 @@ from unsum.recovery.untangle import Algebra, PassResult, Untangler, run_pass
 from unsum.recovery.verify import verify_written
 from unsum.streams.arithmetic import Columns, Grid, StreamFormat, bits_needed
 from unsum.streams.assembly import NotInterleavedError
+from unsum.streams.equations import Equations, mixing_equations
 from unsum.streams.offsets import shared_channels
-from unsum.streams.recipe import Equations, Recipe, Source, mixing_equations
+from unsum.streams.recipe import Recipe, Source
 
 _PROGRESS_EVERY_SECONDS = 0.1
 
@@ -272,7 +273,7 @@ class _Recovery:
                     writer.write(number, samples)
             if any(meter.failing for meter in untangler.meters.values()) and grid.bits is not None:
                 writing = False  # the recipe is contradicted: only the figures are of interest now
-            elif not self.algebra.quietest and grid.bits is not None and _rounding_seen(untangler):
+            elif not self.algebra.quietest and grid.bits is not None and untangler.rounding_seen:
                 writing, again = False, True
 
         def on_block(done: int, report: DecodeReport) -> None:
@@ -286,9 +287,7 @@ class _Recovery:
                 origin=plan.look.origin,
                 offsets=plan.offsets,
                 separate=self.separate,
-                copy=()
-                if writer is None or writes_stems(plan.output)
-                else copied_indices(plan.recording, self.replaced),
+                copy=copied if isinstance(writer, RemuxWriter) else (),
                 digests=self.verify,
                 on_packet=on_packet,
                 on_sources=on_sources,
@@ -314,7 +313,7 @@ class _Recovery:
             needs = bits_needed(int(meter.least), int(meter.greatest))
             if needs > bits:
                 self.grown[name] = needs
-        if _rounding_seen(untangler) and not self.algebra.quietest:
+        if untangler.rounding_seen and not self.algebra.quietest:
             self.algebra = replace(self.algebra, quietest=True)
 
     def _check_unchanged(self) -> None:
@@ -375,7 +374,3 @@ class _Recovery:
             separate=self.separate,
             progress=self.progress,
         )
-
-
-def _rounding_seen(untangler: Untangler) -> bool:
-    return any(meter.nonzero for meter in untangler.meters.values())

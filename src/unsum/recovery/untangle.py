@@ -16,7 +16,8 @@ from unsum.recovery.aligned import aligned_items
 from unsum.recovery.meters import CheckMeter, ClippingMeter, RangeList
 from unsum.streams.arithmetic import Columns, Composition, Grid, LinearForm, channel_extremes
 from unsum.streams.assembly import AlignedBlock
-from unsum.streams.recipe import Equations, Source, SourceChannel, StreamChannel
+from unsum.streams.equations import Equations, SourceChannel, StreamChannel
+from unsum.streams.recipe import Source
 from unsum.streams.solve import Solution, Terms, solve
 
 
@@ -44,6 +45,12 @@ class SourceMeter:
     greatest: int | float = 0
     odd_samples: int = 0
     gaps: RangeList = field(default_factory=RangeList)
+
+
+def odd_sums(equations: Equations, sources: Mapping[str, SourceMeter]) -> bool:
+    """Whether sources come out between whole samples although the recipe adds whole ones."""
+    whole = all(gain.denominator == 1 for row in equations.rows.values() for gain in row.values())
+    return whole and any(meter.odd_samples for meter in sources.values())
 
 
 @dataclass(slots=True)
@@ -96,6 +103,11 @@ class Untangler:
         self.output_dtype = np.dtype(np.float64 if bits is None else np.int16 if bits <= 16 else np.int32)
         self._largest = math.inf if bits is None else (1 << (8 * self.output_dtype.itemsize - 1)) - 1
 
+    @property
+    def rounding_seen(self) -> bool:
+        """Whether something only holds because the recorder rounded its sums."""
+        return any(meter.nonzero for meter in self.meters.values()) or odd_sums(self.algebra.equations, self.sources)
+
     def feed(self, block: AlignedBlock) -> dict[str, NDArray]:
         """The written sources of one block, {name: (channels, samples)}."""
         for stream, ranges in block.missing.items():
@@ -130,8 +142,10 @@ class Untangler:
                     meter.observe_silence(length)
                     continue
             meter.observe(start, columns, clipped)
+        # Clipped sums need not divide, whatever the recorder does.
+        ignore = np.logical_or.reduce(list(clipped.values())) if clipped else None
         return {
-            source.name: self._source(source, plan, start, length, samples, columns, extremes)
+            source.name: self._source(source, plan, start, length, samples, columns, extremes, ignore)
             for source in self.written
         }
 
@@ -144,12 +158,13 @@ class Untangler:
         samples: Mapping[int, NDArray],
         columns: Columns,
         extremes: Mapping[int, tuple[NDArray, NDArray]],
+        ignore: NDArray[np.bool_] | None,
     ) -> NDArray:
         meter = self.sources[source.name]
         if source.name not in plan.complete:
             meter.gaps.add(start, start + length)
         composition = plan.compositions[source.name]
-        out, computed, odd = composition.compose(columns, samples, length, self.output_dtype)
+        out, computed, odd = composition.compose(columns, samples, length, self.output_dtype, ignore=ignore)
         meter.odd_samples += odd
         number = int if self.algebra.grid.bits is not None else float
         for c, form in enumerate(composition.forms):

@@ -15,7 +15,8 @@ from unsum.recovery.findings import Verification
 from unsum.recovery.untangle import BlockDigest, checksums, remix_forms, whole_passages
 from unsum.streams.arithmetic import Columns, Composition, Grid, StreamFormat
 from unsum.streams.assembly import AlignedBlock
-from unsum.streams.recipe import Equations, Source, StreamChannel
+from unsum.streams.equations import Equations, StreamChannel
+from unsum.streams.recipe import Source
 
 
 class Remixer:

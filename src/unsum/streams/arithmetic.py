@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from unsum.errors import UsageError
-from unsum.streams.recipe import StreamChannel
+from unsum.streams.equations import StreamChannel
 
 _EXTREMES_ROW = 4096
 
@@ -114,8 +114,8 @@ class Columns:
         """A channel as it came; in floating point as the columns have it."""
         return self[key] if self._dtype.kind == "f" else self._blocks[key.stream][self.channel(key)]
 
-    def evaluate(self, form: LinearForm) -> tuple[NDArray, int]:
-        """The value of a form for every sample, and how many samples did not divide."""
+    def evaluate(self, form: LinearForm, *, ignore: NDArray[np.bool_] | None = None) -> tuple[NDArray, int]:
+        """The value of a form for every sample, and how many samples, but for those to ignore, did not divide."""
         total = None
         for key, weight in form.terms:
             column = self[key]
@@ -133,7 +133,8 @@ class Columns:
             return total, 0
         if self._dtype.kind == "f":
             return total / form.divisor, 0
-        odd = int(np.count_nonzero(total % form.divisor))
+        left = total % form.divisor
+        odd = int(np.count_nonzero(left if ignore is None else left[~ignore]))
         # floor(x + 1/2): ties fall the same way in every block.
         return (2 * total + form.divisor) // (2 * form.divisor), odd
 
@@ -165,7 +166,13 @@ class Composition:
         return cls(forms, stream if narrow == (np.dtype(dtype) == np.int16) else None)
 
     def compose(
-        self, columns: Columns, blocks: Mapping[int, NDArray], length: int, dtype: DTypeLike
+        self,
+        columns: Columns,
+        blocks: Mapping[int, NDArray],
+        length: int,
+        dtype: DTypeLike,
+        *,
+        ignore: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray, dict[int, NDArray], int]:
         """The output block; the computed channels by index, as wide integers; samples that did not divide."""
         if self.whole is not None:
@@ -181,7 +188,7 @@ class Composition:
                 continue
             key = form.passes_through
             if key is None:
-                computed[c], rest = columns.evaluate(form)
+                computed[c], rest = columns.evaluate(form, ignore=ignore)
                 odd += rest
                 out[c] = computed[c]
             elif key.stream != self.whole or columns.channel(key) != c:

@@ -14,7 +14,7 @@ only, on FR only, or alike on the FL and FR of every stream.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from unsum.streams.recipe import StreamChannel
+from unsum.streams.equations import StreamChannel
 from unsum.streams.subspaces import (
     Subspace,
     Vector,

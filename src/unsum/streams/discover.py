@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from unsum.errors import InputError
 from unsum.streams.bundles import bundled, neutral_source, stream_terms
 from unsum.streams.columns import MONO, Part, groups
+from unsum.streams.equations import StreamChannel
 from unsum.streams.passages import DEPTHS_HELD, PassageLog
-from unsum.streams.recipe import Recipe, StreamChannel
+from unsum.streams.recipe import Recipe
 from unsum.streams.subspaces import intersection, span
 from unsum.streams.verdict import Finding, Mode, take_apart
 

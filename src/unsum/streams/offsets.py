@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.correlation import LagEstimate, WhitenedCorrelation
-from unsum.streams.recipe import Equations, StreamChannel
+from unsum.streams.equations import Equations, StreamChannel
 
 WINDOW = 1 << 16
 

@@ -12,18 +12,13 @@ import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations
 
-from unsum.streams.recipe import Equations, SourceChannel, StreamChannel, format_sum, scaled
-
-# How long to look for the shortest combinations among rows that hang together: sets of rows
-# looked at, and sets eliminated. Beyond it any exact combination will do.
-MOST_SUBSETS = 20_000
-MOST_ELIMINATIONS = 2_000
+from unsum.streams.elimination import Coefficients, Vector, combination_of, coprime, eliminate, known, shortest
+from unsum.streams.equations import Equations, SourceChannel, StreamChannel
+from unsum.streams.recipe import format_sum, scaled
 
 Row = Mapping[SourceChannel, Fraction]
 Terms = tuple[tuple[StreamChannel, Fraction], ...]
-Vector = tuple[int, ...]  # coefficients, one per unknown of a component
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +101,8 @@ def solve(equations: Equations, *, quietest: bool = False, streams: Collection[i
     checks = [Check(((key, 1),), shows_rounding=False) for key, row in rows.items() if not row]
     for component in _components(rows, equations.unknowns):
         vectors = list(component.directions)
-        targets, nullity = _known(vectors)
-        found, circuits = _shortest(vectors, targets, n_circuits=nullity)
+        targets, nullity = known(vectors)
+        found, circuits = shortest(vectors, targets, n_circuits=nullity)
         mine: list[Row] = []
         for target, candidates in zip(targets, found, strict=True):
             combination = _quietest(component, target) if quietest else _simplest(component, target, candidates)
@@ -168,163 +163,9 @@ def _components(rows: Mapping[StreamChannel, Row], unknowns: Sequence[SourceChan
         held = tuple(unknown for unknown in unknowns if any(unknown in row for row in mine.values()))
         directions: dict[Vector, list[tuple[StreamChannel, Fraction]]] = {}
         for key, row in mine.items():
-            vector, factor = _coprime([row.get(unknown, Fraction(0)) for unknown in held])
+            vector, factor = coprime([row.get(unknown, Fraction(0)) for unknown in held])
             directions.setdefault(vector, []).append((key, factor))
         yield _Component(held, mine, {vector: tuple(group) for vector, group in directions.items()})
-
-
-def _coprime(values: Sequence[Fraction | int]) -> tuple[Vector, Fraction]:
-    """Coprime integers, the first nonzero one positive, and the factor that gives the values back."""
-    denominator = math.lcm(*(x.denominator for x in values))
-    integers = [int(x * denominator) for x in values]
-    divisor = math.gcd(*integers) or 1
-    if next((x for x in integers if x), 1) < 0:
-        divisor = -divisor
-    return tuple(x // divisor for x in integers), Fraction(divisor, denominator)
-
-
-# --- elimination in integers ---
-
-# A row of an echelon: the vector, then which combination of the given vectors it is, then one
-# place for a target. Paired with its pivot; a row is zero at the pivots of the rows before it.
-_Echelon = list[tuple[int, list[int]]]
-
-
-def _reduced(row: list[int], echelon: _Echelon) -> list[int]:
-    for pivot, other in echelon:
-        if row[pivot]:
-            a, b = other[pivot], row[pivot]
-            row = [a * x - b * y for x, y in zip(row, other, strict=True)]
-    divisor = math.gcd(*row)
-    return [x // divisor for x in row] if divisor > 1 else row
-
-
-def _echelon(vectors: Sequence[Vector]) -> tuple[_Echelon, list[list[int]]]:
-    """The echelon of the vectors, and a dependency for each that depends on those before it."""
-    echelon: _Echelon = []
-    dependencies = []
-    size = len(vectors)
-    for i, vector in enumerate(vectors):
-        row = _reduced([*vector, *(int(i == k) for k in range(size + 1))], echelon)
-        pivot = next((p for p in range(len(vector)) if row[p]), None)
-        if pivot is None:
-            dependencies.append(row[-size - 1 : -1])
-        else:
-            echelon.append((pivot, row))
-    return echelon, dependencies
-
-
-def _coefficients(target: Vector, echelon: _Echelon, size: int) -> list[Fraction] | None:
-    """The target as a combination of the echelon's ``size`` vectors; None if it is not one."""
-    row = _reduced([*target, *[0] * size, 1], echelon)
-    if any(row[: len(target)]):
-        return None
-    return [Fraction(-x, row[-1]) for x in row[len(target) : -1]]
-
-
-# --- the shortest combinations and dependencies ---
-
-Coefficients = Mapping[int, Fraction]  # {number of the vector: coefficient}
-
-
-def _known(vectors: Sequence[Vector]) -> tuple[list[Vector], int]:
-    """What the vectors span, as simply as it can be said, and how many depend on the others.
-
-    First a unit vector for each unknown that is determined; then sums of the rest.
-    """
-    echelon, dependencies = _echelon(vectors)
-    n = len(vectors[0])
-    units = [tuple(int(i == j) for i in range(n)) for j in range(n)]
-    determined = [unit for unit in units if _coefficients(unit, echelon, len(vectors)) is not None]
-    rest = [not any(unit[j] for unit in determined) for j in range(n)]
-    sums = _short_basis([tuple(x * kept for x, kept in zip(vector, rest, strict=True)) for vector in vectors])
-    return determined + sums, len(dependencies)
-
-
-def _shortest(
-    vectors: Sequence[Vector], targets: Sequence[Vector], *, n_circuits: int
-) -> tuple[list[list[Coefficients]], list[Vector]]:
-    """The shortest combinations that give each target, and a basis of short dependencies.
-
-    A shortest combination uses each of its vectors, and its vectors are independent; so does
-    a shortest dependency but for one vector. Sets of growing size are looked through, and an
-    unknown that just one vector of the set holds rules most of them out.
-    """
-    masks = [_mask(vector) for vector in vectors]
-    found: list[list[Coefficients]] = [[] for _ in targets]
-    circuits: list[Vector] = []
-    subsets = eliminations = 0
-    for size in range(1, len(vectors) + 1 if n_circuits else 1):  # else each combination is the only one
-        open_targets = [(i, _mask(target)) for i, target in enumerate(targets) if not found[i]]
-        if not open_targets and len(circuits) == n_circuits:
-            break
-        dependent: list[Vector] = []
-        for subset in combinations(range(len(vectors)), size):
-            once = ever = 0
-            for i in subset:
-                once = (once & ~masks[i]) | (masks[i] & ~ever)
-                ever |= masks[i]
-            subsets += 1
-            if subsets > MOST_SUBSETS or eliminations > MOST_ELIMINATIONS:
-                break
-            fitting = [i for i, mask in open_targets if not once & ~mask and not mask & ~ever]
-            if not fitting and (once or len(circuits) == n_circuits):
-                continue
-            eliminations += 1
-            echelon, dependencies = _echelon([vectors[i] for i in subset])
-            if dependencies:
-                if len(dependencies) == 1 and all(dependencies[0]):
-                    whole = dict(zip(subset, dependencies[0], strict=True))
-                    dependent.append(tuple(whole.get(i, 0) for i in range(len(vectors))))
-                continue
-            for i in fitting:
-                coefficients = _coefficients(targets[i], echelon, size)
-                if coefficients and all(coefficients):
-                    found[i].append(dict(zip(subset, coefficients, strict=True)))
-        circuits = _independent([*circuits, *sorted(dependent, key=lambda c: sum(map(abs, c)))])
-        if subsets > MOST_SUBSETS or eliminations > MOST_ELIMINATIONS:
-            break
-    sparse = sorted(range(len(vectors)), key=lambda i: masks[i].bit_count())
-    echelon, dependencies = _echelon([vectors[i] for i in sparse])
-    for i, target in enumerate(targets):
-        if not found[i]:
-            coefficients = _coefficients(target, echelon, len(vectors))
-            assert coefficients is not None, "the targets are in the span of the vectors"
-            found[i].append({k: x for k, x in zip(sparse, coefficients, strict=True) if x})
-    place = [sparse.index(i) for i in range(len(vectors))]
-    circuits = _independent([*circuits, *(tuple(d[p] for p in place) for d in dependencies)])
-    return found, circuits
-
-
-def _mask(vector: Vector) -> int:
-    return sum(1 << i for i, x in enumerate(vector) if x)
-
-
-def _independent(vectors: Sequence[Vector]) -> list[Vector]:
-    """Those that do not depend on the ones before them."""
-    kept: list[Vector] = []
-    echelon: _Echelon = []
-    for vector in vectors:
-        row = _reduced(list(vector), echelon)
-        if any(row):
-            echelon.append((next(p for p, x in enumerate(row) if x), row))
-            kept.append(vector)
-    return kept
-
-
-def _short_basis(vectors: Sequence[Vector]) -> list[Vector]:
-    """Short vectors with the same span: of them and their sums with one unknown eliminated."""
-    primitive = dict.fromkeys(_coprime(vector)[0] for vector in vectors if any(vector))
-    eliminated = {}
-    for a, b in combinations(primitive, 2):
-        for x, y in zip(a, b, strict=True):
-            if x and y:
-                eliminated[_coprime([y * p - x * q for p, q in zip(a, b, strict=True)])[0]] = None
-
-    def length(vector: Vector) -> tuple[int, int, int]:
-        return sum(x != 0 for x in vector), sum(x < 0 for x in vector), sum(map(abs, vector))
-
-    return _independent(sorted([*primitive, *(v for v in eliminated if any(v))], key=length))
 
 
 # --- from vectors back to stream channels ---
@@ -382,7 +223,7 @@ def _quietest(component: _Component, target: Vector) -> Combination:
     rows = {key: [int(factor * scale) * x for x in vector] for (vector, _), (key, factor) in distinct.items()}
     n = len(target)
     gram = [tuple(sum(row[i] * row[j] for row in rows.values()) for j in range(n)) for i in range(n)]
-    weights = _coefficients(target, _echelon(gram)[0], n)
+    weights = combination_of(target, eliminate(gram)[0], n)
     assert weights is not None, "the rows of A and of A^T A have the same span"
     gains = {key: scale * sum(map(operator.mul, weights, row), Fraction(0)) for key, row in rows.items()}
     return Combination(_ordered(component, ((key, gain) for key, gain in gains.items() if gain)))
@@ -402,7 +243,7 @@ def _checks(component: _Component, circuits: Iterable[Vector]) -> Iterator[Check
 def _check(component: _Component, terms: Terms) -> Check:
     channels = list(dict.fromkeys(key.channel for key in component.rows))
     ordered = sorted(terms, key=lambda term: (channels.index(term[0].channel), term[0].stream))
-    gains, _ = _coprime([gain for _, gain in ordered])
+    gains, _ = coprime([gain for _, gain in ordered])
     # Equal sums, and exact opposites, round alike: what they leave of one another is no rounding.
     left: dict[frozenset[tuple[SourceChannel, Fraction]], Fraction] = {}
     for key, gain in ordered:
