@@ -248,6 +248,9 @@ def _samples(
 ) -> Iterator[str]:
     """What is wrong with the samples of one written source."""
     scene = truth.scene
+    if source.accuracy.startswith("unknown: "):
+        verdict.sources["of unknown accuracy, as was said"] += 1
+        return
     allowed = _claimed_lsb(source)
     if allowed is None:
         yield f"{source.name} is called '{source.accuracy}'"
@@ -388,6 +391,11 @@ def print_table(verdicts: list[Verdict], *, wall_seconds: float, discovery: str)
         ("  nothing wrong", f"{len(verdicts) - len(failing)}", "asked: all"),
         ("  refused", f"{sum(bool(v.refused) for v in verdicts)}", "nothing determined in them, unless listed below"),
         ("sources determined", str(sources["determined"]), f"{sum(v.samples for v in verdicts):,} samples compared"),
+        (
+            "  accuracy unknown",
+            str(sources["of unknown accuracy, as was said"]),
+            "a lag could not be measured; said so",
+        ),
         ("sources undetermined", str(sources["undetermined, named"]), "each named"),
         ("rounded sources", str(len(bounds)), "each within the ±n LSB that was claimed, unless listed below"),
     ]

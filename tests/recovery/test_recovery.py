@@ -1,7 +1,6 @@
 """From a recording to its sources and back: every sample, and every word that is said about it."""
 
 import importlib
-import re
 from pathlib import Path
 
 import av
@@ -33,13 +32,12 @@ def some_sources(rng, *, samples=2 * RATE, bits=16, quantised=True, **layouts):
     layouts = layouts or {"zoom": "mono", "voice": "stereo", "desktop": "7.1"}
     peak = 0.15 * 2 ** (bits - 1)
     kinds = (scenes.speech_like, scenes.noise_bursts, scenes.music_like)
-    return {
-        name: Source(
-            layout,
-            kinds[n % 3](rng, samples, channels=len(scenes.CHANNELS[layout]), peak=peak, quantised=quantised),
-        )
-        for n, (name, layout) in enumerate(layouts.items())
-    }
+    sources = {}
+    for n, (name, layout) in enumerate(layouts.items()):
+        sound = kinds[n % 3](rng, samples, channels=len(scenes.CHANNELS[layout]), peak=peak, quantised=quantised)
+        # What a recorder is given that mixes in float32: the truth must not be finer.
+        sources[name] = Source(layout, sound if quantised else sound.astype(np.float32).astype(np.float64))
+    return sources
 
 
 def pair_sources(rng, **how):
@@ -158,16 +156,12 @@ def test_a_recorder_that_rounds_is_told_from_one_that_adds_integers(bits, rng, f
     recipe = record(path, PAIR, sources, ffmpeg=ffmpeg, streams=streams, bits=bits)
     finding = recover(path, recipe, verify=True)
     assert finding.arithmetic == "rounded"
-    reached = 0
-    for name, true in sources.items():
-        claim = re.fullmatch(r"within rounding, ±(\d) LSB", source(finding, name).accuracy)
-        assert claim, source(finding, name).accuracy
-        bound = int(claim[1])
-        assert bound <= 3
-        error = np.abs(written(finding, name, ffmpeg=ffmpeg, bits=bits) - np.rint(true.samples))
-        assert error.max() <= bound
-        reached = max(reached, int(error.max()))
-    assert reached >= 1
+    # Stream 1 is zoom itself, rounded once; a quieter combination would be rounded again.
+    claims = {"zoom": "exact", "voice": "within rounding, ±1 LSB"}
+    assert {found.name: found.accuracy for found in finding.sources} == claims
+    for name, bound in {"zoom": 0, "voice": 1}.items():
+        error = np.abs(written(finding, name, ffmpeg=ffmpeg, bits=bits) - np.rint(sources[name].samples))
+        assert bool(bound) <= error.max() <= bound
     assert finding.verification is not None and not finding.verification.bit_exact
     assert any(finding.verification.differing.values())
 
@@ -205,6 +199,7 @@ def test_a_late_stream_with_the_same_time_stamps_is_put_right_to_the_sample(lag,
     finding = recover(path, recipe, verify=True)
     assert finding.late_samples == {2: lag}
     assert any(f"{abs(lag)} samples" in text and "corrected" in text for text in finding.warnings)
+    assert any(f"first {lag} samples" in text for text in finding.warnings) == (lag > 0)
     for name, true in sources.items():
         found = written(finding, name, ffmpeg=ffmpeg)[:, : 2 * RATE - max(0, -lag)]
         assert np.array_equal(found[:, 1000:], true.samples[:, lead : lead + found.shape[1]][:, 1000:])
@@ -386,6 +381,35 @@ def test_samples_that_do_not_divide_are_counted(rng, ffmpeg, tmp_path):
     assert np.abs(written(finding, "voice", ffmpeg=ffmpeg) - voice).max() <= 1
 
 
+def test_sums_that_do_not_divide_show_that_the_recorder_rounded(rng, ffmpeg, tmp_path):
+    """Nothing else would: there is no equation to spare."""
+    sources = some_sources(rng, quantised=False, zoom="mono", voice="mono")
+    equations = [Equation("mono", (Term("zoom"), Term("voice", 2))), Equation("mono", (Term("zoom"),))]
+    path = tmp_path / "a.mkv"
+    for rounded in (False, True):
+        whole = {name: Source("mono", np.rint(true.samples).astype(np.int32)) for name, true in sources.items()}
+        streams = scenes.mix(equations, sources if rounded else whole, rounded=rounded)
+        recipe = record(path, equations, sources, ffmpeg=ffmpeg, streams=streams)
+        finding = recover(path, recipe, overwrite=True)
+        assert finding.arithmetic == ("rounded" if rounded else "unchecked")
+        accuracy = source(finding, "voice").accuracy
+        assert accuracy.startswith("within rounding" if rounded else "exact if the recorder adds integers")
+
+
+def test_a_lag_that_cannot_be_measured_is_not_called_exact(rng, ffmpeg, tmp_path):
+    """What the two streams share is drowned: nothing shows whether their time stamps are right."""
+    loud = scenes.noise_bursts(rng, RATE, peak=9000)
+    faint = scenes.noise_bursts(rng, RATE, peak=20)
+    sources = {"music": Source("mono", loud), "hum": Source("mono", faint)}
+    equations = [Equation("mono", (Term("music"), Term("hum"))), Equation("mono", (Term("hum"),))]
+    path = tmp_path / "a.mkv"
+    finding = recover(path, record(path, equations, sources, ffmpeg=ffmpeg))
+    assert source(finding, "music").accuracy.startswith("unknown: the lag of stream")
+    assert source(finding, "hum").accuracy == "exact"
+    assert any("could not be measured" in text for text in finding.warnings)
+    assert_recovered(finding, sources, ffmpeg=ffmpeg)
+
+
 def test_what_cannot_be_told_apart_is_named_and_its_streams_kept(rng, ffmpeg, tmp_path):
     sources = some_sources(rng, samples=RATE, zoom="mono", voice="stereo", game="stereo")
     equations = [
@@ -499,9 +523,11 @@ def test_lossy_streams_are_recovered_as_well_as_they_can_be_and_called_lossy(cod
     assert "exact" not in {found.accuracy for found in finding.sources}
 
 
-@pytest.mark.parametrize("seed", [13, 60, 102, 156, 217])
+@pytest.mark.parametrize("seed", [13, 60, 102, 156, 217, 267, 276])
 def test_random_recordings_that_once_failed(seed, ffmpeg, tmp_path, monkeypatch):
-    """Kept streams, holes, float32 noise at 24 bits, sums added in another order, a lag one sample off."""
+    """Kept streams, holes, float32 noise at 24 bits, sums added in another order, a lag one sample off,
+    clipped sums that do not divide, a lag that cannot be measured.
+    """
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     random_recipes = importlib.import_module("random_recipes")
     verdict = random_recipes.run_scene(seed, tmp_path, ffmpeg=ffmpeg, verify=True, discover=None)

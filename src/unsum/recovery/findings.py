@@ -15,7 +15,8 @@ class SourceFinding:
     reasons : {channel: why it is not determined}
     bits : word length its samples need
     stored_as : how it was written, e.g. "FLAC 16 bit"
-    accuracy : "exact"; "within rounding, ±n LSB"; "unchecked"; "approximate"
+    accuracy : "exact"; "within rounding, ±n LSB"; "exact if the recorder adds integers, else ..."; "approximate";
+        "as recorded"; "unknown: ..." with the reason
     peak_db : highest sample against full scale; None for digital silence
     odd_samples : samples that a division left between two steps of the grid
     gaps : (start, stop) in seconds, where the streams it needs are missing

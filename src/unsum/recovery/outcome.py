@@ -45,8 +45,10 @@ def contradiction(plan: "Plan", result: PassResult) -> str | None:
     if not failed:
         return None
     more = f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""
+    adrift = ", ".join(map(str, plan.look.offsets.unknown))
+    or_else = f"; or stream {adrift}, whose lag could not be measured, is late" if adrift else ""
     return (
-        f"the audio contradicts the recipe: {'; '.join(failed[:3])}{more}; "
+        f"the audio contradicts the recipe: {'; '.join(failed[:3])}{more}{or_else}; "
         "correct the recipe, or run without one to find it from the audio"
     )
 
@@ -117,6 +119,7 @@ def finding_of(
                     result.combinations.get(source.name, ()),
                     odd_samples=meter.odd_samples if meter else 0,
                     bound=bound,
+                    adrift=_adrift(plan, result),
                 ),
                 peak_db=peak,
                 odd_samples=meter.odd_samples if meter else 0,
@@ -147,8 +150,20 @@ def _arithmetic(plan: "Plan", result: PassResult) -> str:
         return "approximate"
     telling = [meter for meter in result.checks if meter.check.shows_rounding and meter.term_energy > 0]
     if not telling:
-        return "rounded" if odd_sums(plan.equations, result.sources) else "unchecked"
+        rounded = odd_sums(plan.equations, result.sources) and not _adrift(plan, result)
+        return "rounded" if rounded else "unchecked"
     return "rounded" if any(meter.nonzero for meter in result.checks) else "exact"
+
+
+def _adrift(plan: "Plan", result: PassResult) -> frozenset[int]:
+    """Streams whose lag nothing has shown: neither what they share with others, nor a check that holds."""
+    told = {
+        stream
+        for meter in result.checks
+        if len(meter.check.streams) > 1 and meter.term_energy > 0 and not meter.failing
+        for stream in meter.check.streams
+    }
+    return frozenset(plan.look.offsets.unknown) - told
 
 
 def _shows_float32(plan: "Plan", result: PassResult) -> bool:
@@ -160,10 +175,19 @@ def _shows_float32(plan: "Plan", result: PassResult) -> bool:
 
 
 def _accuracy(
-    arithmetic: str, combinations: Collection[Terms], *, odd_samples: int, bound: Callable[[Terms], int]
+    arithmetic: str,
+    combinations: Collection[Terms],
+    *,
+    odd_samples: int,
+    bound: Callable[[Terms], int],
+    adrift: frozenset[int],
 ) -> str:
     if not combinations:
         return ""
+    together = [{key.stream for key, _ in terms} for terms in combinations]
+    unsure = sorted({stream for streams in together if len(streams) > 1 for stream in streams & adrift})
+    if unsure:
+        return f"unknown: the lag of stream {', '.join(map(str, unsure))} could not be measured"
     if all(len(terms) == 1 and abs(terms[0][1]) == 1 for terms in combinations):
         return "exact" if arithmetic != "approximate" else "as recorded"
     if arithmetic == "approximate" or (arithmetic == "exact" and not odd_samples):

@@ -56,7 +56,9 @@ def _on_streams(plan: "Plan", checks: Sequence[CheckFinding]) -> Iterator[str]:
         if late:
             word = "late" if late > 0 else "early"
             how_much = f"{abs(late)} samples ({abs(late) / rate * 1000:.2f} ms)"
-            yield f"stream {stream} is {how_much} {word} against its timestamps; corrected"
+            before = plan.look.origin - (starts[stream] - late)
+            cut = f"; its first {before} samples, from before the time line begins, are left out" if before > 0 else ""
+            yield f"stream {stream} is {how_much} {word} against its timestamps; corrected{cut}"
     if plan.look.offsets.unknown:
         names = ", ".join(map(str, plan.look.offsets.unknown))
         yield (

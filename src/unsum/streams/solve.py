@@ -69,6 +69,12 @@ class Solution:
     rebuilt: frozenset[int]  # streams that are sums of determined unknowns alone
 
 
+def _noise(combination: Combination) -> float:
+    """Power of the rounding noise of the streams, and of the result's own where it must be rounded again."""
+    divides = any(gain.denominator > 1 for _, gain in combination.terms)
+    return combination.noise_gain + divides
+
+
 def rounding_bound(terms: Iterable[tuple[StreamChannel, Fraction | int]]) -> float:
     """How far a combination may be off, in LSB, if each stream was rounded once to its grid."""
     return float(sum(abs(gain) for _, gain in terms) * Fraction(1, 2))
@@ -82,10 +88,11 @@ def solve(equations: Equations, *, quietest: bool = False, streams: Collection[i
     equations : Equations
     quietest : bool
         False: of all combinations that give an unknown, the one with the fewest terms,
-        then the smallest numbers, then the least noise. True: the one of least noise, for
-        a recorder that mixes in float and rounds once, and so leaves an error of up to
-        half an LSB in each stream, independent of the other streams. Stream channels that
-        are the same sum carry the same error; one of them is used.
+        then the smallest numbers, then the least noise. True: that one or the one of least
+        noise, whichever is quieter once its fractions are rounded, for a recorder that
+        mixes in float and rounds once, and so leaves an error of up to half an LSB in each
+        stream, independent of the other streams. Stream channels that are the same sum
+        carry the same error; one of them is used.
     streams : collection of stream numbers, optional
         The streams that this passage of the file has; all by default.
 
@@ -105,7 +112,9 @@ def solve(equations: Equations, *, quietest: bool = False, streams: Collection[i
         found, circuits = shortest(vectors, targets, n_circuits=nullity)
         mine: list[Row] = []
         for target, candidates in zip(targets, found, strict=True):
-            combination = _quietest(component, target) if quietest else _simplest(component, target, candidates)
+            combination = _simplest(component, target, candidates)
+            if quietest:
+                combination = min(combination, _quietest(component, target), key=_noise)
             row = {unknown: Fraction(x) for unknown, x in zip(component.unknowns, target, strict=True) if x}
             if len(row) == 1:
                 solved[next(iter(row))] = combination
