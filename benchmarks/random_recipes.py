@@ -298,7 +298,7 @@ def _samples(
 
 def _claimed_lsb(source: SourceFinding) -> int | None:
     """The greatest error that was admitted, or None where none was."""
-    if source.accuracy == "exact":
+    if source.accuracy.split(", but for")[0] == "exact":
         return 0
     match = re.search(r"within rounding, ±(\d+) LSB", source.accuracy)
     return int(match[1]) if match else None

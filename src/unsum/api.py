@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-from unsum.errors import Cancelled, OutputExistsError, UnsumError, UsageError
+from unsum.errors import Cancelled, UnsumError, UsageError
 from unsum.inspection.findings import FileFinding
 from unsum.inspection.null import NullFinding, null_files
 from unsum.inspection.recording import inspect_file
 from unsum.media.probe import probe
-from unsum.media.remux import reserve_output
+from unsum.media.remux import make_folder, reserve_output, write_error
 from unsum.recovery.discovery import FoundRecipe, discover_recipe
 from unsum.recovery.findings import RecoveryFinding
 from unsum.recovery.outputs import output_path, writes_stems
@@ -115,13 +115,17 @@ def recover(
     if recipe is not None and not isinstance(recipe, Recipe):
         recipe = load_recipe(Path(recipe))
     probe(Path(recording))
+    if keep_streams and writes_stems(target):
+        raise UsageError(f"keep_streams needs a container that holds several streams, not {target.suffix}; write .mkv")
+    if out_dir is not None:
+        make_folder(Path(out_dir))
     if not writes_stems(target):
         reserve_output(target, overwrite=overwrite, inputs=[Path(recording)]).unlink()
-    if write_recipe is not None and Path(write_recipe).exists() and not overwrite:
-        raise OutputExistsError(f"{write_recipe} exists; choose another name or overwrite with -y")
+    if write_recipe is not None:
+        _check_recipe_target(Path(write_recipe), overwrite=overwrite, inputs=[Path(recording)], output=target)
     plan, found = plan_recovery(recording, recipe=recipe, output=output, out_dir=out_dir, progress=progress)
     if write_recipe is not None:
-        save_recipe(write_recipe, plan.recipe, found)
+        save_recipe(write_recipe, plan.recipe, found, overwrite=overwrite, inputs=[recording])
     finding = recover_recording(
         plan,
         verify=verify,
@@ -157,8 +161,11 @@ def recover_all(
     """
     if jobs < 1:
         raise UsageError(f"{jobs} jobs; at least 1")
-    if len(recordings) > 1 and (options.get("output") or options.get("write_recipe")):
+    if len(recordings) > 1 and options.get("output"):
         raise UsageError("one output name for several recordings; give --out-dir instead")
+    if len(recordings) > 1 and options.get("write_recipe"):
+        raise UsageError("one recipe to write for several recordings; write the recipe of one of them first")
+    _check_outputs_differ(recordings, options.get("out_dir"))
     stop = threading.Event()
 
     def one(recording: PathArgument) -> Outcome:
@@ -241,13 +248,50 @@ def recordings_in(paths: Sequence[PathArgument]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def save_recipe(path: PathArgument, recipe: Recipe, found: FoundRecipe | None) -> None:
-    """Write a recipe as TOML, with the evidence it was found by as comments."""
+def _check_outputs_differ(recordings: Sequence[PathArgument], out_dir: PathArgument | None) -> None:
+    """Two recordings of the same name must not write over each other in one folder."""
+    seen: dict[Path, Path] = {}
+    for recording in map(Path, recordings):
+        target = output_path(recording, output=None, out_dir=None if out_dir is None else Path(out_dir)).resolve()
+        if target in seen:
+            raise UsageError(
+                f"{seen[target]} and {recording} would both be written to {target}; "
+                "recover them in two calls with different folders"
+            )
+        seen[target] = recording
+
+
+def _check_recipe_target(target: Path, *, overwrite: bool, inputs: Sequence[Path], output: Path) -> None:
+    if target.resolve() == output.resolve():
+        raise UsageError(f"{target} is the output and the recipe to write; give them different names")
+    reserve_output(target, overwrite=overwrite, inputs=inputs).unlink()
+
+
+def save_recipe(
+    path: PathArgument,
+    recipe: Recipe,
+    found: FoundRecipe | None,
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[PathArgument] = (),
+) -> None:
+    """Write a recipe as TOML, with the evidence it was found by as comments.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        If the file is there and not to be overwritten, is one of the inputs, or cannot be written.
+    """
     comment = "" if found is None else "Found from the audio.\n" + "\n".join(found.evidence)
     target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(format_recipe(recipe, comment=comment), encoding="utf-8")
-    partial.replace(target)
+    partial = reserve_output(target, overwrite=overwrite, inputs=[Path(other) for other in inputs])
+    try:
+        partial.write_text(format_recipe(recipe, comment=comment), encoding="utf-8")
+        partial.replace(target)
+    except OSError as error:
+        raise write_error(target, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def doctor() -> dict:

@@ -70,7 +70,10 @@ def run(arguments: list[str]) -> int:
     except UnsumError as error:
         click.echo(f"unsum: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"unsum: cannot write the report: {error.strerror}", err=True)
+            return 3
         # The reader of our output has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

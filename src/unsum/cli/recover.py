@@ -24,11 +24,15 @@ which works where each source is silent at times while others sound.
 """
 
 
+# Existence and permissions are checked by the library, with its own words and exit codes.
+PATH = click.Path(path_type=Path, readable=False)
+
+
 @click.command(name="recover", epilog=RECIPE_HELP)
-@click.argument("recordings", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="REC...")
-@click.option("--recipe", type=click.Path(path_type=Path), help="What each stream is a sum of (TOML).")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write. [default: REC.unsum.EXT]")
-@click.option("--out-dir", type=click.Path(path_type=Path), help="The folder to write to.")
+@click.argument("recordings", nargs=-1, required=True, type=PATH, metavar="REC...")
+@click.option("--recipe", type=PATH, help="What each stream is a sum of (TOML).")
+@click.option("-o", "--output", type=PATH, help="The file to write. [default: REC.unsum.EXT]")
+@click.option("--out-dir", type=PATH, help="The folder to write to; made if missing.")
 @click.option("--verify", is_flag=True, help="Decode the result, mix it again, compare with the streams.")
 @click.option(
     "--compression-level",
@@ -37,9 +41,9 @@ which works where each source is silent at times while others sound.
     show_default=True,
     help="FLAC: 0-8 libFLAC's levels, 9-12 FFmpeg's.",
 )
-@click.option("--keep-streams", is_flag=True, help="Copy the original audio streams as well.")
+@click.option("--keep-streams", is_flag=True, help="Copy the original audio streams as well (not into audio files).")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Files at a time.")
-@click.option("--write-recipe", type=click.Path(path_type=Path), metavar="F", help="Write the recipe that was used.")
+@click.option("--write-recipe", type=PATH, metavar="F", help="Write the recipe that was used (-y overwrites).")
 @click.option("--export-ffmpeg", is_flag=True, help="Print the ffmpeg command that does the same; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; write nothing but --write-recipe.")
@@ -69,37 +73,45 @@ def recover_command(
     different sums of the same sources. A new file is written with the video
     copied and every source on a stream of its own.
     """
+
+    import json
+
     from unsum import api
     from unsum.cli.progress import ProgressDisplay
-    from unsum.report.recovery import error_lines, finding_text, outcomes_json, plan_text, warning_lines
+    from unsum.errors import UsageError
+    from unsum.report.recovery import error_lines, finding_text, outcomes_json, plan_dict, plan_text, warning_lines
 
     paths = api.recordings_in(recordings)
+    if as_json and export_ffmpeg:
+        raise UsageError("--export-ffmpeg prints a command, not JSON; leave one of the two out")
     if dry_run or export_ffmpeg:
+        plans = []
         with ProgressDisplay(quiet=quiet) as display:
             for path in paths:
                 tell = display.start(path)
                 plan, found = api.plan_recovery(path, recipe=recipe, output=output, out_dir=out_dir, progress=tell)
                 if write_recipe is not None:
-                    api.save_recipe(write_recipe, plan.recipe, found)
+                    api.save_recipe(write_recipe, plan.recipe, found, overwrite=overwrite, inputs=paths)
                 if export_ffmpeg:
-                    _show_ffmpeg(
-                        plan,
-                        compression_level=compression_level,
-                        keep_streams=keep_streams,
-                        progress=display.start(path),
-                    )
+                    _show_ffmpeg(plan, compression_level=compression_level, keep_streams=keep_streams, progress=tell)
+                elif as_json:
+                    plans.append(plan_dict(plan, found))
                 else:
                     click.echo(plan_text(plan, found))
+        if as_json:
+            click.echo(json.dumps({"files": plans}, indent=1, ensure_ascii=False))
         return 0
 
     def finished(outcome: "api.Outcome") -> None:
         if outcome.error is not None:
-            if len(paths) > 1 or as_json:
-                click.echo(f"unsum: {outcome.input.name}: {outcome.error}", err=True)
+            if as_json and len(paths) == 1:
+                click.echo(f"unsum: {outcome.error}", err=True)
+            elif len(paths) > 1 and not quiet:
+                click.echo(f"{outcome.input.name}: failed (see the end)", err=True)
         elif outcome.finding is not None and not quiet:
             if not as_json:
                 click.echo(finding_text(outcome.finding, verbose=verbose))
-            for line in warning_lines(outcome.finding):
+            for line in warning_lines(outcome.finding, name=outcome.input.name if len(paths) > 1 else ""):
                 click.echo(line, err=True)
 
     with ProgressDisplay(quiet=quiet or as_json) as display:

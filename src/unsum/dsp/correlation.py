@@ -9,6 +9,8 @@ References
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,14 @@ _PEAK_HALF_WIDTH = 8
 # Frequencies over which coherence is averaged, some 50 Hz at the windows in use.
 _COHERENCE_BINS = 129
 _MOST_COHERENT = 0.9999
+# So many neighbouring bins of a padded window that fades in and out tell as much as one of their own.
+_BINS_A_LOOK = 3.25
+# Coherence is exponentially distributed by chance: this many times its mean in one of 3000 looks.
+_CHANCE = 8.0
+# Frequencies so far below the loudest, in power, hold the rounding of a file and no sound.
+_EMPTY = 1e-7
+# What stands out in time by more standard deviations than this is an impulse.
+_IMPULSE = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,7 @@ class LagEstimate:
     peak_to_noise : height of the peak in standard deviations of all the others
     fraction : how far from that whole number the frequencies that agree put the lag
     stderr : standard error of ``fraction``, samples; infinite where there is no peak to refine
+    polarity : -1 where the second signal is the first turned over
     """
 
     lag_samples: int
@@ -38,15 +49,16 @@ class LagEstimate:
     peak_to_noise: float
     fraction: float = 0.0
     stderr: float = math.inf
+    polarity: int = 1
 
     @property
     def stands_out(self) -> bool:
-        return self.peak_to_side > 1.5 and self.peak_to_noise > 12.0
+        return self.peak_to_side > 1.5 and self.peak_to_noise > 9.0
 
     @property
     def reliable(self) -> bool:
         """Whether the lag is this whole number of samples, and neither a guess nor its neighbour."""
-        return self.stands_out and self.stderr < 0.1 and abs(self.fraction) < 0.1 + 3 * self.stderr
+        return self.stands_out and abs(self.fraction) + 2 * self.stderr < 0.2
 
 
 class WhitenedCorrelation:
@@ -70,8 +82,12 @@ class WhitenedCorrelation:
 
     @staticmethod
     def spectrum(signal: NDArray) -> NDArray[np.complex128]:
-        """Spectrum of one window (samples,), padded so that no lag wraps around."""
-        return np.fft.rfft(np.asarray(signal, np.float64), 2 * len(signal))
+        """Spectrum of one window (samples,), padded so that no lag wraps around.
+
+        The window fades in and out: whitened, the edges that it would cut into both
+        signals at the same places look like a sound that both have with no lag.
+        """
+        return np.fft.rfft(signal * _fade(len(signal)), 2 * len(signal))
 
     def add(self, first: NDArray[np.complex128], second: NDArray[np.complex128]) -> None:
         """Take in the spectra of the same window of both signals."""
@@ -94,13 +110,18 @@ class WhitenedCorrelation:
         if deviation == 0:
             return LagEstimate(0, 1.0, 0.0)
         lag = peak - self.max_lag
-        coarse = LagEstimate(lag, float(near[peak] / others.max()), float(near[peak] / deviation))
+        sign = 1 if correlation[lag] > 0 else -1
+        coarse = LagEstimate(lag, float(near[peak] / others.max()), float(near[peak] / deviation), polarity=sign)
         if not coarse.stands_out:
             return coarse
-        fraction, stderr = self._refined(lag, sign=1.0 if correlation[lag] > 0 else -1.0)
+        fraction, stderr = self._refined(lag, sign=sign)
+        # A peak that towers over its neighbours by so many deviations is as good as this standard error.
+        above = float(near[peak] - near[[max(peak - 1, 0), min(peak + 1, len(near) - 1)]].max())
+        if stderr * above > deviation / math.sqrt(2):
+            fraction, stderr = 0.0, deviation / math.sqrt(2) / max(above, deviation)
         return replace(coarse, lag_samples=lag + round(fraction), fraction=fraction - round(fraction), stderr=stderr)
 
-    def _refined(self, lag: int, *, sign: float) -> tuple[float, float]:
+    def _refined(self, lag: int, *, sign: int) -> tuple[float, float]:
         """What is left of the lag by the slope of the phase, weighted by likelihood, and its standard error.
 
         Where what the signals share is loud at low frequencies only, the peak is broad and
@@ -111,16 +132,59 @@ class WhitenedCorrelation:
         frequency = np.pi * np.arange(len(self._sum)) / self.window  # radians a sample
         phasor = sign * self._sum * np.exp(1j * frequency * lag) / max(self._windows, 1)
         share = _smoothed(phasor, _COHERENCE_BINS)
-        # Neighbouring bins of a padded window tell half as much as they are many.
-        looks = max(2.0, self._windows * _COHERENCE_BINS / 2)
-        coherence = np.clip((np.abs(share) ** 2 - 1 / looks) / (1 - 1 / looks), 0.0, _MOST_COHERENT)
-        # Not their own phase but its distance from a lag of zero: bins in opposite phase share something else.
-        weight = np.where(np.real(share) > 0, coherence / (1 - coherence), 0.0)
+        looks = max(2.0, self._windows * _COHERENCE_BINS / _BINS_A_LOOK)
+        coherence = np.minimum((np.abs(share) ** 2 - 1 / looks) / (1 - 1 / looks), _MOST_COHERENT)
+        # Only where they agree by more than chance, and not in opposite phase: that is something else they share.
+        agree = (coherence > _CHANCE / looks) & (np.real(share) > 0)
+        weight = np.where(agree, coherence / (1 - coherence), 0.0)
         information = float(np.sum(weight * frequency**2))
         if information == 0:
             return 0.0, math.inf
         fraction = -float(np.sum(weight * frequency * np.angle(share))) / information
-        return fraction, float(1 / np.sqrt(max(self._windows, 1) * information))
+        return fraction, math.sqrt(_BINS_A_LOOK / 2 / (self._windows * information))
+
+
+def whitened_spectrum(
+    signal: NDArray, n_fft: int, *, fade: int, band: tuple[float, float] = (0.0, 0.5)
+) -> NDArray[np.complex64]:
+    """Phases of a piece of sound: a spectrum of ones, zeros where there is no sound.
+
+    Frequencies that a lossy codec emptied hold nothing but rounding; they get no vote. Whitened, a click or an onset
+    is an impulse, and one impulse is like any other: what stands out in time is cut down to the rest. The product of
+    one such spectrum with the conjugate of another is their whitened cross-spectrum.
+
+    Parameters
+    ----------
+    signal : (samples,)
+        What is shorter than ``n_fft`` is padded behind.
+    fade : samples over which it fades in and out
+    band : lowest and highest frequency that count, in cycles a sample
+
+    Returns
+    -------
+    phases : (n_fft // 2 + 1,)
+    """
+    import scipy.fft  # here, because recover uses this module and runs without scipy
+
+    piece = np.array(signal, np.float32)
+    ramp = np.hanning(2 * fade + 1)[:fade].astype(np.float32)
+    piece[:fade] *= ramp
+    piece[len(piece) - fade :] *= ramp[::-1]
+    spectrum = cast(NDArray[np.complex64], scipy.fft.rfft(piece, n_fft))
+    magnitude = np.abs(spectrum)
+    level = _smoothed(magnitude.astype(np.float64) ** 2, _COHERENCE_BINS)
+    frequency = np.arange(len(spectrum)) / n_fft
+    heard = (level > _EMPTY * level.max(initial=0)) & (frequency >= band[0]) & (frequency <= band[1]) & (magnitude > 0)
+    whitened = np.divide(spectrum, magnitude, out=np.zeros_like(spectrum), where=heard)
+    wave = cast(NDArray[np.float32], scipy.fft.irfft(whitened, n_fft))
+    limit = _IMPULSE * float(np.sqrt(np.sum(wave**2) / len(piece)))
+    limited = cast(NDArray[np.complex64], scipy.fft.rfft(np.clip(wave, -limit, limit), n_fft))
+    return np.where(heard, limited, 0)
+
+
+@lru_cache(maxsize=2)
+def _fade(samples: int) -> NDArray[np.float64]:
+    return np.hanning(samples)
 
 
 def _smoothed(values: NDArray, count: int) -> NDArray:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import queue
+import secrets
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -64,12 +65,29 @@ def reserve_output(path: Path, *, overwrite: bool, inputs: Collection[Path] = ()
     # A test write: permissions alone do not tell of read-only file systems.
     # File systems count a name's bytes, of which a letter may have four.
     stem = path.stem.encode(errors="ignore")[:80].decode(errors="ignore")
-    partial = folder / f".{stem}.{os.getpid()}.partial{path.suffix}"
+    # The token keeps two jobs of one process apart.
+    partial = folder / f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.partial{path.suffix}"
     try:
         partial.touch()
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
     return partial
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that results go to, where only its last level is missing.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    if folder.is_dir():
+        return
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}; make it first") from error
 
 
 def write_error(path: Path, error: BaseException) -> OutputError:

@@ -45,6 +45,7 @@ class CheckFinding:
     null_db : energy of the error against that of the terms; None if every sample is zero
     max_error_lsb : greatest error; allowed_lsb is what rounding alone can do
     failing_samples : samples in error by more than rounding, outside clipped samples
+    clipped_errors : samples in error where a stream is at full scale
     """
 
     equation: str
@@ -53,6 +54,7 @@ class CheckFinding:
     max_error_lsb: float
     allowed_lsb: float
     failing_samples: int
+    clipped_errors: int
     first_failure_seconds: float | None
 
 
@@ -71,17 +73,21 @@ class ClippedRange:
 class Verification:
     """The written file, mixed again by the recipe, against the original streams.
 
-    ``differing`` counts samples per stream; ``skipped_samples`` lie where a stream has a hole.
+    Attributes
+    ----------
+    differing : {stream: samples} where all streams are present
+    lost : {stream: samples} that differ where another stream is missing, so that a source is unknown there
+    not_rebuilt : streams that were not compared, because a source of theirs is not determined
     """
 
     differing: Mapping[int, int]
     max_difference_lsb: int
-    skipped_samples: int
+    lost: Mapping[int, int]
     not_rebuilt: tuple[int, ...]
 
     @property
     def bit_exact(self) -> bool:
-        return not any(self.differing.values()) and not self.not_rebuilt
+        return not (any(self.differing.values()) or any(self.lost.values()) or self.not_rebuilt)
 
 
 @dataclass(frozen=True, slots=True)

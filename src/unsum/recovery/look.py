@@ -1,8 +1,9 @@
 """A first look at the beginning of a recording: when its streams start, how late they are, how they were mixed."""
 
+import math
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from unsum.streams.offsets import WINDOW, OffsetMeter, StreamOffsets
 MAX_LAG_SECONDS = 0.5
 LOOK_SECONDS = 600.0
 _WINDOWS_KEPT = 3
+# A lossy stream is moved only where that makes it cancel this much deeper.
+_WORTH_MOVING_DB = 0.5
 # Windows that told nothing so far become rarer, so that a quiet hour does not cost an hour of transforms.
 _EVERY_WINDOW, _THEN_EVERY = 16, 8
 
@@ -99,13 +102,51 @@ def first_look(
         frames.close()
     for stream in streams:
         starts.setdefault(stream.number, start_sample(stream))
+    offsets = meter.offsets(channels)
+    if not all(stream.lossless for stream in streams):
+        offsets = replace(offsets, late=_believed(offsets.late, pairs, channels, kept))
     return FirstLook(
         origin=min(starts.values()),
         starts=starts,
-        offsets=meter.offsets(channels),
+        offsets=offsets,
         windows=tuple(kept),
         separate=separate,
     )
+
+
+def _believed(
+    late: Mapping[int, int],
+    pairs: Mapping[tuple[int, int], tuple[str, str]],
+    channels: Mapping[int, tuple[str, ...]],
+    windows: Sequence[Mapping[int, NDArray]],
+) -> dict[int, int]:
+    """Of lossy streams only the lags that make something cancel better: their empty bands mislead a whitened one."""
+    depths: dict[int, list[float]] = {stream: [] for stream in late}
+    for (a, b), names in pairs.items():
+        if late[a] == late[b]:
+            continue
+        for window in windows:
+            first, second = (
+                window[s][channels[s].index(name)].astype(np.float64) for s, name in zip((a, b), names, strict=True)
+            )
+            gain = _likeness_db(first, second, late[b] - late[a]) - _likeness_db(first, second, 0)
+            for stream in (a, b):
+                depths[stream].append(gain)
+    return {
+        stream: lag if not lag or max(depths[stream], default=0.0) > _WORTH_MOVING_DB else 0
+        for stream, lag in late.items()
+    }
+
+
+def _likeness_db(first: NDArray[np.float64], second: NDArray[np.float64], lag: int) -> float:
+    """How deep one signal cancels in the other at its best gain, as a positive number of dB."""
+    if lag >= 0:
+        first, second = first[: len(first) - lag], second[lag:]
+    else:
+        first, second = first[-lag:], second[:lag]
+    energy = float(np.sum(first**2) * np.sum(second**2))
+    share = float(np.sum(first * second)) ** 2 / energy if energy else 0.0
+    return -10 * math.log10(max(1.0 - share, 1e-12))
 
 
 def shifted(window: Mapping[int, NDArray], late: Mapping[int, int]) -> Mapping[int, NDArray]:

@@ -61,6 +61,9 @@ class CheckMeter:
         self.samples = 0
         self.nonzero = 0
         self.failing = 0
+        # Errors where a stream is clipped: not held against the recipe, but told.
+        self.clipped_errors = 0
+        self.clipped_max = 0.0
         self.max_error = 0.0
         self.error_energy = 0.0
         self.term_energy = 0.0
@@ -76,13 +79,16 @@ class CheckMeter:
             self.term_energy += weight * weight * _energy(column)
         if not error.any():
             return
+        self.error_energy += _energy(error.astype(np.float64))
         for stream in self.check.streams:
             if stream in clipped:
+                excused = np.abs(error[clipped[stream]])
+                self.clipped_errors += int(np.count_nonzero(excused))
+                self.clipped_max = max(self.clipped_max, float(excused.max(initial=0)))
                 error[clipped[stream]] = 0
         magnitude = np.abs(error)
         self.nonzero += int(np.count_nonzero(magnitude))
         self.max_error = max(self.max_error, float(magnitude.max()))
-        self.error_energy += _energy(error.astype(np.float64))
         beyond = np.flatnonzero(magnitude > self.allowed)
         if len(beyond):
             self.failing += len(beyond)
@@ -104,11 +110,12 @@ class CheckMeter:
         failed = self.first_failure
         return CheckFinding(
             equation=str(self.check),
-            exact=self.nonzero == 0,
+            exact=self.nonzero == 0 and self.clipped_errors == 0,
             null_db=self.null_db,
-            max_error_lsb=self.max_error,
+            max_error_lsb=max(self.max_error, self.clipped_max),
             allowed_lsb=self.allowed,
             failing_samples=self.failing,
+            clipped_errors=self.clipped_errors,
             first_failure_seconds=None if failed is None else failed / sample_rate,
         )
 

@@ -90,6 +90,7 @@ def finding_of(
         )
         for stream in plan.streams
     }
+    clipped = result.clipping.findings(sources_of)
     names = {source.name for source in written}
     sources = []
     for source in plan.recipe.sources:
@@ -120,7 +121,8 @@ def finding_of(
                     odd_samples=meter.odd_samples if meter else 0,
                     bound=bound,
                     adrift=_adrift(plan, result),
-                ),
+                )
+                + _but_for_clipping(sum(r.samples for r in clipped if source.name in r.sources)),
                 peak_db=peak,
                 odd_samples=meter.odd_samples if meter else 0,
                 gaps=meter.gaps.seconds(rate) if meter else (),
@@ -136,12 +138,16 @@ def finding_of(
         late_samples={s: late for s, late in plan.look.offsets.late.items() if late},
         sample_rate=rate,
         samples=result.samples,
-        clipped=result.clipping.findings(sources_of),
+        clipped=clipped,
         verification=verification,
         warnings=remarks(plan, result, sources, kept, rebuilt, checks),
         kept_streams=kept,
         recipe_text=format_recipe(plan.recipe),
     )
+
+
+def _but_for_clipping(samples: int) -> str:
+    return f", but for {samples} samples at full scale" if samples else ""
 
 
 def _arithmetic(plan: "Plan", result: PassResult) -> str:

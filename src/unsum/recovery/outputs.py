@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from unsum.errors import UsageError
+from unsum.errors import OutputError, UsageError
 from unsum.media.encode import AUDIO_FILES, OutputAudio, output_codec
 from unsum.media.probe import AudioStream, Recording
 from unsum.media.remux import CONTAINERS, RemuxWriter
@@ -43,6 +43,15 @@ def written_paths(output: Path, sources: Sequence[Source]) -> tuple[Path, ...]:
     return tuple(output.with_name(f"{output.stem}.{source.name}{output.suffix}") for source in sources)
 
 
+# Lossy audio is far coarser than this when it is decoded.
+_LOSSY_BITS = 24
+
+
+def written_bits(streams: Sequence[AudioStream], bits: int | None) -> int | None:
+    """Word length that sources are written with unless they need more; None is floating point."""
+    return _LOSSY_BITS if bits is None and not any(stream.lossless for stream in streams) else bits
+
+
 def output_audio(
     sources: Sequence[Source],
     streams: Sequence[AudioStream],
@@ -60,14 +69,24 @@ def output_audio(
     streams : the streams they come from; their common language is kept
     bits : word length of the streams; None is floating point
     grown : sources whose samples need longer words, and how long
+
+    Raises
+    ------
+    OutputError
+        If a source is louder than full scale and the container holds no floating point that players know.
     """
     languages = {stream.language for stream in streams}
     language = languages.pop() if len(languages) == 1 else ""
+    words = written_bits(streams, bits)
     described = []
     for n, source in enumerate(sources):
-        needs = grown.get(source.name, bits)
+        needs = grown.get(source.name, words)
         # Louder than full scale: only floating point keeps both the level and every bit.
-        floating = bits is None or needs is None or needs > bits
+        floating = words is None or needs is None or needs > words
+        if floating and CONTAINERS.get(output.suffix.lower()) == "mp4":
+            raise OutputError(
+                f"{source.name} needs floating point, which few players read in {output.suffix}; write .mkv with -o"
+            )
         if needs is None or floating:
             stored = 32 if needs is None or needs <= _FLOAT32_BITS else 64
             codec = "pcm"
@@ -80,7 +99,7 @@ def output_audio(
                 title=source.title,
                 channels=source.channels,
                 sample_rate=streams[0].sample_rate,
-                bits=None if floating else bits,
+                bits=None if floating else words,
                 stored_bits=stored,
                 codec=codec,
                 language=language,

@@ -26,12 +26,13 @@ from unsum.recovery.outputs import (
     source_addresses,
     stored_as,
     writes_stems,
+    written_bits,
     written_paths,
 )
-from unsum.recovery.untangle import Algebra, PassResult, Untangler, run_pass
-from unsum.recovery.verify import verify_written
+from unsum.recovery.untangle import Algebra, PassResult, SourceMeter, Untangler, run_pass
+from unsum.recovery.verify import Remixer, lost_samples, verify_written
 from unsum.streams.arithmetic import Columns, Grid, StreamFormat, bits_needed
-from unsum.streams.assembly import NotInterleavedError
+from unsum.streams.assembly import AlignedBlock, NotInterleavedError
 from unsum.streams.equations import Equations, mixing_equations
 from unsum.streams.offsets import shared_channels
 from unsum.streams.recipe import Recipe, Source
@@ -184,11 +185,14 @@ class _Recovery:
         self.rebuilt = tuple(s.number for s in plan.streams if s.number not in needing)
         self.kept = tuple(s.number for s in plan.streams if keep_streams or s.number not in self.rebuilt)
         self.replaced = {s.container_index for s in plan.streams if s.number not in self.kept}
+        self.words = written_bits(plan.streams, plan.grid.bits)
         # Bits per source, where a pass has shown that it needs more than the streams have.
         self.grown: dict[str, int] = {}
         self.separate = plan.look.separate
         self.size = plan.recording.path.stat().st_size
         self._told = 0.0
+        # Samples of the original streams that a hole in another stream makes impossible to rebuild.
+        self.lost: dict[int, int] = {}
 
     def check_determined(self) -> None:
         """Refuse a recipe that determines nothing."""
@@ -222,6 +226,8 @@ class _Recovery:
                 )
                 with writer:
                     outcome = self.read(writer)
+                    if outcome is not None and outcome.samples == 0:
+                        raise InputError(f"{plan.recording.path}: no audio could be decoded; is the file whole?")
                     if outcome is not None:
                         writer.complete()
                         finding = self._conclude(outcome, paths, partials)
@@ -251,24 +257,29 @@ class _Recovery:
         untangler = Untangler(self.algebra, written=names, sample_rate=rate)
         writing = True
         again = False
+        remix = self._remixer() if self.verify else None
+        order = {source.name: n for n, source in enumerate(plan.recipe.sources)}
+        self.lost = dict.fromkeys(self.rebuilt, 0)
 
         def on_packet(item: CopiedPacket) -> None:
             if writing and writer is not None:
                 writer.copy_packet(item.packet, item.container_index)
 
-        def on_sources(sources: Mapping[str, np.ndarray]) -> None:
+        def on_sources(block: AlignedBlock, sources: Mapping[str, np.ndarray]) -> None:
             nonlocal writing, again
             if not writing:
                 return
+            if remix is not None and block.missing:
+                lost_samples(
+                    remix, block, {order[name]: samples for name, samples in sources.items()}, counts=self.lost
+                )
             for number, name in enumerate(names):
                 meter, samples = untangler.sources[name], sources[name]
-                if grid.bits is not None:
-                    needs = bits_needed(int(meter.least), int(meter.greatest))
-                    if needs > self.grown.get(name, grid.bits):
+                if self.words is not None:
+                    if self._needed_bits(meter) > self.grown.get(name, self.words):
                         writing, again = False, True
                         return
-                    if self.grown.get(name, grid.bits) > grid.bits:
-                        samples = samples * 2.0 ** (1 - grid.bits)
+                    samples = self._as_written(name, samples)
                 if writer is not None:
                     writer.write(number, samples)
             if any(meter.failing for meter in untangler.meters.values()) and grid.bits is not None:
@@ -306,13 +317,23 @@ class _Recovery:
             return None
         return result
 
+    def _needed_bits(self, meter: SourceMeter) -> int:
+        """Word length that a source needs for what was seen of it so far."""
+        scale = 1.0 if self.plan.grid.bits is not None else 2.0 ** ((self.words or 1) - 1)
+        return bits_needed(math.floor(meter.least * scale), math.ceil(meter.greatest * scale))
+
+    def _as_written(self, name: str, samples: np.ndarray) -> np.ndarray:
+        """Samples of a source in the units of its output stream."""
+        bits, words = self.plan.grid.bits, self.words
+        assert words is not None
+        if self.grown.get(name, words) > words:
+            return samples if bits is None else samples * 2.0 ** (1 - bits)
+        return samples if bits is not None else np.floor(samples * 2.0 ** (words - 1) + 0.5).astype(np.int32)
+
     def _learn(self, untangler: Untangler) -> None:
-        bits = self.plan.grid.bits
-        assert bits is not None
         for name, meter in untangler.sources.items():
-            needs = bits_needed(int(meter.least), int(meter.greatest))
-            if needs > bits:
-                self.grown[name] = needs
+            if self.words is not None and self._needed_bits(meter) > self.words:
+                self.grown[name] = self._needed_bits(meter)
         if untangler.rounding_seen and not self.algebra.quietest:
             self.algebra = replace(self.algebra, quietest=True)
 
@@ -340,8 +361,6 @@ class _Recovery:
 
     def _conclude(self, result: PassResult, paths: tuple[Path, ...], partials: list[Path]) -> RecoveryFinding:
         plan = self.plan
-        if result.samples == 0:
-            raise InputError(f"{plan.recording.path}: no audio could be decoded; is the file whole?")
         verification = self._verify(result, partials) if self.verify else None
         audio = self.output_audio()
         return finding_of(
@@ -356,6 +375,11 @@ class _Recovery:
             rebuilt=self.rebuilt,
         )
 
+    def _remixer(self) -> Remixer | None:
+        plan = self.plan
+        originals = {stream.number: stream for stream in plan.streams if stream.number in self.rebuilt}
+        return Remixer(plan.equations, plan.recipe.sources, originals, plan.grid) if originals else None
+
     def _verify(self, result: PassResult, partials: list[Path]) -> Verification:
         plan = self.plan
         return verify_written(
@@ -369,6 +393,7 @@ class _Recovery:
             rebuilt=self.rebuilt,
             grid=plan.grid,
             digests=result.digests,
+            lost=self.lost,
             origin=plan.look.origin,
             offsets=plan.offsets,
             separate=self.separate,

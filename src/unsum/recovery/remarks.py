@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from unsum.recovery.findings import CheckFinding, SourceFinding
+from unsum.recovery.outputs import writes_stems
 from unsum.recovery.untangle import PassResult
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def _on_streams(plan: "Plan", checks: Sequence[CheckFinding]) -> Iterator[str]:
         depths = [check.null_db for check in checks if check.null_db is not None]
         depth = f"; the recipe's equations null to {max(depths):.1f} dB" if depths else ""
         yield f"lossy: {names}; what was recovered carries the difference of the codecs' errors{depth}"
+    unused = [str(s.number) for s in plan.recording.audio if s not in plan.streams]
+    if unused and writes_stems(plan.output):
+        yield f"stream {', '.join(unused)} is not in the recipe, and so in none of the files"
     starts = plan.look.starts
     if len(set(starts.values())) > 1:
         told = ", ".join(f"stream {stream} at {start / rate:.6f} s" for stream, start in sorted(starts.items()))

@@ -216,7 +216,7 @@ def run_pass(
     copy: Sequence[int],
     digests: bool,
     on_packet: Callable[[CopiedPacket], None],
-    on_sources: Callable[[dict[str, NDArray]], None],
+    on_sources: Callable[[AlignedBlock, dict[str, NDArray]], None],
     on_block: Callable[[int, DecodeReport], None],
 ) -> PassResult:
     """Read a file once from end to end.
@@ -236,7 +236,7 @@ def run_pass(
             if digests:
                 whole = whole_passages(item)
                 kept.append(BlockDigest(whole, checksums(item.samples, whole)))
-            on_sources(untangler.feed(item))
+            on_sources(item, untangler.feed(item))
             done = item.start + item.length
             on_block(done, report)
     finally:

@@ -40,20 +40,40 @@ class Remixer:
         forms = [form for _, _, composition in self.streams.values() for form in composition.forms if form]
         self.dtype = self.grid.dtype(forms)
 
-    def __call__(self, sources: Mapping[int, NDArray]) -> dict[int, NDArray]:
-        """{source: (channels, samples)} in, {stream: (channels, samples)} out, in each stream's own units."""
+    def __call__(self, sources: Mapping[int, NDArray], *, wide: bool = False) -> tuple[dict[int, NDArray], bool]:
+        """{source: (channels, samples)} in, {stream: (channels, samples)} out, in each stream's own units.
+
+        Also whether all of it fits the words of the streams; with ``wide`` nothing wraps around.
+        """
+        fits = True
         length = next(iter(sources.values())).shape[1]
         # A source that has grown beyond the words of the streams comes in longer ones, and its sums need them.
         grown = any(samples.dtype == np.int64 for samples in sources.values())
         columns = Columns(sources, self.grid, np.dtype(np.int64) if grown else self.dtype)
         streams = {}
         for number, (dtype, scale, composition) in self.streams.items():
-            if scale == 1 and not grown:
-                streams[number], _, _ = composition.compose(columns, sources, length, dtype)
-            else:
-                wide, _, _ = composition.compose(columns, sources, length, np.int64)
-                streams[number] = (wide.T // scale).astype(dtype).T
-        return streams
+            narrow = scale == 1 and not grown and not wide
+            mixed, computed, _ = composition.compose(columns, sources, length, dtype if narrow else np.int64)
+            limits = np.iinfo(dtype)
+            fits &= all(c.min() // scale >= limits.min and c.max() // scale <= limits.max for c in computed.values())
+            if not narrow:
+                mixed = (mixed.T // scale).T
+            streams[number] = mixed if wide or narrow else mixed.astype(dtype, order="K")
+        return streams, fits
+
+
+def lost_samples(
+    remix: Remixer, block: AlignedBlock, sources: Mapping[int, NDArray], *, counts: dict[int, int]
+) -> None:
+    """Count what cannot be rebuilt where a stream is missing: a source that is unknown there is silent."""
+    mixed, _ = remix(sources, wide=True)
+    everything = frozenset(block.samples)
+    for start, stop, present in block.passages():
+        if present == everything:
+            continue
+        for stream in present & counts.keys():
+            differs = mixed[stream][:, start:stop] != block.samples[stream][:, start:stop]
+            counts[stream] += int(np.count_nonzero(differs))
 
 
 def verify_written(
@@ -66,6 +86,7 @@ def verify_written(
     rebuilt: Collection[int],
     grid: Grid,
     digests: Sequence[BlockDigest],
+    lost: Mapping[int, int],
     origin: int,
     offsets: Mapping[int, int],
     separate: bool,
@@ -80,15 +101,15 @@ def verify_written(
     ----------
     written : {source name: (file, audio stream number)}
     rebuilt : the streams whose sources were all written
+    lost : {stream: samples} that `lost_samples` counted
     """
     originals = {stream.number: stream for stream in streams if stream.number in rebuilt}
     not_rebuilt = tuple(sorted(stream.number for stream in streams if stream.number not in rebuilt))
     if not originals:
-        return Verification({}, 0, 0, not_rebuilt)
+        return Verification({}, 0, {}, not_rebuilt)
     remix = Remixer(equations, sources, originals, grid)
     total = len(digests)
     number = {source.name: n for n, source in enumerate(sources)}
-    skipped = compared = 0
     suspicious = False
     assert grid.bits is not None, "floating point is not compared"
     blocks = _written_blocks(written, number, bits=grid.bits)
@@ -97,21 +118,18 @@ def verify_written(
             raise OutputError("the file is shorter than what was written to it; do not trust this disk")
         if digest is None:
             raise OutputError("the file is longer than what was written to it; do not trust this disk")
-        skipped += block.length - _length(digest.passages)
-        compared += _length(digest.passages)
-        sums = checksums(remix(block.samples), digest.passages)
-        if any(sums[s] != digest.checksums[s] for s in originals):
+        mixed, fits = remix(block.samples)
+        sums = checksums(mixed, digest.passages)
+        if not fits or any(sums[s] != digest.checksums[s] for s in originals):
             suspicious = True
             break
         if progress is not None:
             progress(n + 1, total, "verifying")
-    if not suspicious and not compared:
-        return Verification({}, 0, skipped, tuple(sorted(stream.number for stream in streams)))
     if not suspicious:
-        return Verification(dict.fromkeys(originals, 0), 0, skipped, not_rebuilt)
+        return Verification(dict.fromkeys(originals, 0), 0, dict(lost), not_rebuilt)
 
     differing = dict.fromkeys(originals, 0)
-    greatest = skipped = 0
+    greatest = 0
     report = DecodeReport()
     read = aligned_items(
         original,
@@ -125,22 +143,16 @@ def verify_written(
     blocks = _written_blocks(written, number, bits=grid.bits)
     for n, (block, before) in enumerate(zip(blocks, read, strict=False)):
         assert isinstance(before, AlignedBlock)
-        passages = whole_passages(before)
-        skipped += block.length - _length(passages)
-        mixed = remix(block.samples)
-        for start, stop in passages:
+        mixed, _ = remix(block.samples, wide=True)
+        for start, stop in whole_passages(before):
             for s in originals:
-                difference = mixed[s][:, start:stop].astype(np.int64) - before.samples[s][:, start:stop]
+                difference = mixed[s][:, start:stop] - before.samples[s][:, start:stop]
                 if difference.any():
                     differing[s] += int(np.count_nonzero(difference))
                     greatest = max(greatest, int(np.abs(difference).max()))
         if progress is not None:
             progress(n + 1, total, "comparing sample by sample")
-    return Verification(differing, greatest, skipped, not_rebuilt)
-
-
-def _length(passages: Sequence[tuple[int, int]]) -> int:
-    return sum(stop - start for start, stop in passages)
+    return Verification(differing, greatest, dict(lost), not_rebuilt)
 
 
 def _written_blocks(

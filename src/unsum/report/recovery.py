@@ -34,8 +34,7 @@ def finding_text(finding: RecoveryFinding, *, verbose: bool = False) -> str:
     if finding.evidence:
         lines.append("recipe found from the audio:")
         lines += ["  " + line for line in finding.recipe_text.strip().splitlines()]
-        if verbose:
-            lines += _wrapped(finding.evidence, "  ")
+        lines += _wrapped([text for text in finding.evidence if verbose or text.startswith("assumed")], "  ")
     found = [source for source in finding.sources if source.determined]
     width = max((len(source.name) for source in found), default=0)
     for source in found:
@@ -68,6 +67,10 @@ def _wrapped(texts: Iterable[str], prefix: str, *, indent: str | None = None) ->
     ]
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _checks_sentence(finding: RecoveryFinding) -> str:
     n = len(finding.checks)
     if n == 0:
@@ -76,8 +79,11 @@ def _checks_sentence(finding: RecoveryFinding) -> str:
     depths = [check.null_db for check in finding.checks if check.null_db is not None]
     if finding.arithmetic == "approximate" and depths:
         return f"checked: {equations}, null depth {max(depths):.1f} dB at worst (not exact: see the warnings)"
-    if all(check.exact for check in finding.checks):
+    excused = sum(check.clipped_errors for check in finding.checks)
+    if all(check.max_error_lsb == 0 or check.exact for check in finding.checks):
         return f"checked: {equations}, zero at every sample"
+    if finding.arithmetic != "rounded" and excused:
+        return f"checked: {equations}, zero at every sample but {excused} where a stream is at full scale"
     worst = max(check.max_error_lsb for check in finding.checks)
     return f"checked: {equations}, within rounding: at most {worst:.0f} LSB off, null depth {max(depths):.1f} dB"
 
@@ -94,26 +100,32 @@ def _check_line(check: CheckFinding) -> str:
 def _verification_sentence(finding: RecoveryFinding) -> str:
     verification = finding.verification
     assert verification is not None
-    differing = sum(verification.differing.values())
-    told = "every original stream can be rebuilt bit for bit from the written file: "
+    if not verification.differing:
+        return "verified: nothing: no stream of the recipe can be rebuilt from the sources that were written"
+    which = "every original stream"
     if verification.not_rebuilt:
-        streams = ", ".join(map(str, verification.not_rebuilt))
-        told = f"the original streams but {streams} (copied) can be rebuilt bit for bit from the written file: "
+        which = f"the original streams but {', '.join(map(str, verification.not_rebuilt))}"
+    told = f"verified: {which} can be rebuilt bit for bit from the written file: "
+    differing = sum(verification.differing.values())
     if differing:
-        most = f"no, {differing} samples differ, by {verification.max_difference_lsb} LSB at most"
-        return "verified: " + told + most
-    around = (
-        f" ({verification.skipped_samples} samples around holes not compared)" if verification.skipped_samples else ""
-    )
-    return "verified: " + told + f"yes, 0 samples differ{around}"
+        return told + f"no, {differing} samples differ, by {verification.max_difference_lsb} LSB at most"
+    lost = sum(verification.lost.values())
+    if lost:
+        streams = ", ".join(str(stream) for stream, count in verification.lost.items() if count)
+        return (
+            told + f"yes, but for {lost} samples of stream {streams} where another stream is missing "
+            "(--keep-streams keeps them)"
+        )
+    return told + "yes, 0 samples differ"
 
 
-def warning_lines(finding: RecoveryFinding) -> list[str]:
-    """What went wrong or is out of the ordinary, for stderr."""
-    lines = [f"warning: {text}" for text in finding.warnings]
+def warning_lines(finding: RecoveryFinding, *, name: str = "") -> list[str]:
+    """What went wrong or is out of the ordinary, for stderr; ``name`` tells files apart."""
+    head = f"{name}: warning" if name else "warning"
+    lines = [f"{head}: {text}" for text in finding.warnings]
     if finding.clipped:
         count = finding.clipped_samples
-        lines.append(f"warning: {count} samples at full scale, which cannot be undone:")
+        lines.append(f"{head}: {_count(count, 'sample')} at full scale, which cannot be undone:")
         for stretch in finding.clipped[:5]:
             lines.append(
                 f"  stream {stretch.stream}, {clock_time(stretch.start_seconds)} to "
@@ -156,12 +168,33 @@ def plan_text(plan: "Plan", found: "FoundRecipe | None") -> str:
     lines += ["  " + line for line in format_recipe(plan.recipe).strip().splitlines()]
     if found:
         lines += _wrapped(found.evidence, "  ")
+    lines.append("what it gives:")
     for unknown, combination in solution.determined.items():
         lines.append(f"  {plan.equations.label(unknown)} = {combination}")
     for unknown, reason in solution.undetermined.items():
         lines.append(f"  {plan.equations.label(unknown)}: not determined: {reason}")
-    lines.append(f"  {len(solution.checks)} redundant equations to check the recipe with")
+    lines.append(f"{_count(len(solution.checks), 'redundant equation')} to check the recipe with")
     return "\n".join(lines)
+
+
+def plan_dict(plan: "Plan", found: "FoundRecipe | None") -> dict[str, Any]:
+    """A plan as plain values."""
+    from unsum.recovery.untangle import Algebra
+
+    algebra = Algebra(plan.equations, plan.recipe.sources, plan.grid, quietest=plan.rounded)
+    solution = algebra.solution(frozenset(plan.grid.formats))
+    label = plan.equations.label
+    return {
+        "input": str(plan.recording.path),
+        "output": str(plan.output),
+        "dry_run": True,
+        "determined": {label(unknown): str(terms) for unknown, terms in solution.determined.items()},
+        "undetermined": {label(unknown): reason for unknown, reason in solution.undetermined.items()},
+        "checks": [str(check) for check in solution.checks],
+        "late_samples": {str(s): late for s, late in plan.look.offsets.late.items() if late},
+        "recipe": format_recipe(plan.recipe),
+        "evidence": list(found.evidence) if found else [],
+    }
 
 
 def outcomes_json(outcomes: Sequence[Any]) -> str:
@@ -218,6 +251,7 @@ def finding_dict(finding: RecoveryFinding) -> dict[str, Any]:
         ],
         "verified": None if verification is None else verification.bit_exact,
         "differing_samples": None if verification is None else dict(verification.differing),
+        "lost_samples": None if verification is None else dict(verification.lost),
         "late_samples": dict(finding.late_samples),
         "kept_streams": list(finding.kept_streams),
         "clipped_samples": finding.clipped_samples,

@@ -180,7 +180,7 @@ class RelationFinder:
             return _nothing("there is one audio stream only: nothing to compare it with")
         if self._floats:
             return _nothing(
-                *(f"stream {stream} is not integer PCM" for stream in sorted(self._floats)),
+                *self._float_words(),
                 *self._approximate_words(),
                 approximate_db=min(self._depths().values(), default=None),
             )
@@ -207,10 +207,16 @@ class RelationFinder:
                     depths[stream] = min(found[-1], depths.get(stream, 0.0))
         return depths
 
+    def _float_words(self) -> list[str]:
+        if not self._floats:
+            return []
+        streams = ", ".join(map(str, sorted(self._floats)))
+        return [f"stream {streams} lossy or in floating point: no exact relation can be found there"]
+
     def _approximate_words(self) -> list[str]:
         return [
-            f"stream {stream} follows from the others only approximately, to {depth:.1f} dB: "
-            "it may be lossy or resampled"
+            f"stream {stream} follows from the others only approximately, to {depth:.1f} dB in its best moments: "
+            "it may be lossy or resampled, or one of its sources is never silent"
             for stream, depth in sorted(self._depths().items())
         ]
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from unsum.errors import RefusedError
+from unsum.layouts import layout_name
 from unsum.streams.recipe import Recipe, Source, Term
 
 
@@ -104,6 +105,8 @@ def _routes(term: Term, source: Source, stream: int, channels: tuple[str, ...]) 
             way_out = f"name the channels it goes to, such as {source.name}[{channels[0]}]"
         elif len(channels) == 1:
             way_out = f"a mono stream takes mono sources; write one for each channel of {source.name}"
+        elif len(channels) == len(source.channels) and not term.channels:
+            way_out = f'give {source.name} the layout "{layout_name(channels)}"'
         elif shared:
             way_out = f"write {source.name}[{','.join(shared)}]"
         else:

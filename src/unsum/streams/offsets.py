@@ -129,7 +129,7 @@ class OffsetMeter:
                 group_of[stream] = joined
         for group in {id(g): g for g in group_of.values()}.values():
             values = [late[stream] for stream in sorted(group)]
-            usual = max(sorted(set(values), key=abs), key=values.count)
+            usual = max(values, key=values.count)  # of equally many, the time of the first stream
             for stream in group:
                 late[stream] -= usual
         unknown: set[int] = set()

@@ -273,7 +273,7 @@ def parse_sum(text: str) -> tuple[Term, ...]:
         if number:
             gain = _number(number)
             if not accept("times"):
-                raise refuse("* after a number")
+                raise refuse("* after a number (decimals have a point: 0.5)")
         source = accept("name")
         if not source:
             raise refuse("a source" if number else "a source or a number")
