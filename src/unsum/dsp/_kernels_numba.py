@@ -4,7 +4,7 @@ import numba
 import numpy as np
 
 # Bins at once: the rows of a block that take part in all the pairs then fit in the first-level cache or the second.
-_TILE = 256
+_TILE = 512
 
 # Products may be fused with sums, but no sum changes its order: results stay the same on any split of the bins.
 _compiled = numba.njit(nogil=True, cache=True, fastmath={"contract"})
@@ -28,8 +28,10 @@ def accumulate_products(totals, later, earlier, later_rows, earlier_rows, first,
                 i, j = later_rows[q], earlier_rows[q]
                 xr, xi, yr, yi = x[0, i], x[1, i], y[0, j], y[1, j]
                 real, imag = totals[q, 0, start : start + width], totals[q, 1, start : start + width]
+                # Two loops: one with two outputs is not run on several bins at once.
                 for f in range(width):
                     real[f] += xr[f] * yr[f] + xi[f] * yi[f]
+                for f in range(width):
                     imag[f] += xi[f] * yr[f] - xr[f] * yi[f]
 
 

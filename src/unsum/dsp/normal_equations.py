@@ -16,51 +16,14 @@ References
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
-from unsum.dsp.kernels import SplitSpectra, joined, pair_rows, split
+from unsum.dsp.kernels import pair_rows, split
+from unsum.dsp.transforms import fast_length, irfft, rfft
+from unsum.dsp.windowed_spectra import AveragedSpectra
 
 # Edge blocks transformed at once: their spectra would not fit in memory together when there are many segments.
 _EDGES_AT_ONCE_BYTES = 1 << 28
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceSpectra:
-    """Averaged spectra of tapered windows of the references: no loud band leaks into a silent one.
-
-    Attributes
-    ----------
-    pairs : (pairs, 2, bins), split
-        Sums over windows of ``X_k conj(X_l)``, each window scaled to the power of one sample.
-    n_windows : how many were summed
-    """
-
-    pairs: SplitSpectra
-    n_windows: int
-
-    def matrix(self) -> NDArray[np.complex128]:
-        """Power spectral density (bins, references, references), power of one sample in every bin."""
-        n_references = int(np.sqrt(2 * len(self.pairs)))
-        k, j = pair_rows(n_references)
-        density = np.empty((self.pairs.shape[2], n_references, n_references), complex)
-        # <X_k conj(X_l)> multiplies filters as conj in the normal equations, where row k is the equation.
-        density[:, j, k] = joined(self.pairs).T / max(self.n_windows, 1)
-        density[:, k, j] = np.conj(density[:, j, k])
-        return density
-
-    def at_bins(self, n_bins: int) -> "ReferenceSpectra":
-        """The same on fewer bins, each the weighted mean of its neighbours, so that powers stay positive."""
-        have = self.pairs.shape[2]
-        if n_bins >= have:
-            return self
-        at = np.arange(have) * ((n_bins - 1) / (have - 1))
-        low = np.minimum(at.astype(int), n_bins - 2)
-        share = at - low
-        weight = np.bincount(low, 1 - share, n_bins) + np.bincount(low + 1, share, n_bins)
-        flat = self.pairs.reshape(-1, have)
-        coarse = [np.bincount(low, (1 - share) * x, n_bins) + np.bincount(low + 1, share * x, n_bins) for x in flat]
-        return ReferenceSpectra((np.array(coarse) / weight).reshape(*self.pairs.shape[:2], n_bins), self.n_windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +52,7 @@ class NormalEquations:
     rhs: NDArray[np.float64]
     mixture_energy: NDArray[np.float64]
     edges: NDArray[np.float64]
-    spectra: ReferenceSpectra | None = None
+    spectra: AveragedSpectra | None = None
     # Spectra of the correlations, made when first needed: restricting a problem should cost no more than it must.
     _operator: "list[NormalOperator]" = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -118,11 +81,6 @@ class NormalEquations:
         theirs = (other.first_lag, other.n_taps, other.rhs.shape)
         if mine != theirs:
             raise ValueError(f"first lag, taps, shape are {mine} and {theirs}: only equal ones can be added")
-        spectra = None
-        if self.spectra and other.spectra:
-            spectra = ReferenceSpectra(
-                self.spectra.pairs + other.spectra.pairs, self.spectra.n_windows + other.spectra.n_windows
-            )
         return NormalEquations(
             self.first_lag,
             self.n_taps,
@@ -131,7 +89,7 @@ class NormalEquations:
             rhs=self.rhs + other.rhs,
             mixture_energy=self.mixture_energy + other.mixture_energy,
             edges=np.concatenate([self.edges, other.edges]),
-            spectra=spectra,
+            spectra=self.spectra + other.spectra if self.spectra and other.spectra else None,
         )
 
     def matvec(self, filters: NDArray, *, threads: int = 1) -> NDArray[np.float64]:
@@ -223,19 +181,17 @@ class NormalOperator:
         if n_taps > 1:
             wrapped[:, 1 - n_taps :] = equations.correlations[:, : n_taps - 1]
         # (R h)_k(i) = sum_l sum_j T_kl(j - i) h_l(j): a correlation, hence the conjugate.
-        self.pairs = split(np.conj(scipy.fft.rfft(wrapped)))
+        self.pairs = split(np.conj(rfft(wrapped)))
         self._edges = equations.edges if n_taps > 1 else equations.edges[:0]
         edge_bytes = 16 * (self.n_fft // 2 + 1) * 2 * equations.n_references
         self._at_once = max(1, _EDGES_AT_ONCE_BYTES // edge_bytes)
         self._kept = self._edge_spectra(0) if len(self._edges) <= self._at_once else None
 
-    def __call__(
-        self, filters: NDArray, *, ridge: NDArray | None = None, threads: int = 1
-    ) -> NDArray[np.float64]:
-        """``(R + ridge) h`` for filters (..., references, n_taps); the ridge (references, bins) of :func:`fft_length`."""
+    def __call__(self, filters: NDArray, *, ridge: NDArray | None = None, threads: int = 1) -> NDArray[np.float64]:
+        """``(R + ridge) h`` for filters (..., references, n_taps); ridge (references, bins) of :func:`fft_length`."""
         shape = filters.shape
         filters = filters.reshape(-1, *shape[-2:])
-        spectra = scipy.fft.rfft(filters, self.n_fft, workers=threads)
+        spectra = rfft(filters, self.n_fft, threads=threads)
         product = np.empty_like(spectra)
         for one, out in zip(spectra, product, strict=True):
             self._multiply(self.pairs, one, out)
@@ -244,26 +200,26 @@ class NormalOperator:
         for start in range(0, len(self._edges), self._at_once):
             edges = self._edge_spectra(start) if self._kept is None else self._kept
             for one, out in zip(spectra, product, strict=True):
-                rows = scipy.fft.irfft(np.einsum("sekf,kf->sef", edges, one), self.n_fft, workers=threads)
+                rows = irfft(np.einsum("sekf,kf->sef", edges, one), self.n_fft, threads=threads)
                 # Rows before a segment are those its first samples begin, rows after it those its last ones end.
                 rows[:, 0, self.n_taps - 1 :] = 0.0
                 rows[:, 1, : self.n_taps - 1] = 0.0
                 rows[:, 1, 2 * self.n_taps - 2 :] = 0.0
-                out -= np.einsum("sekf,sef->kf", np.conj(edges), scipy.fft.rfft(rows, workers=threads))
-        return scipy.fft.irfft(product, self.n_fft, workers=threads)[..., : self.n_taps].reshape(shape)
+                out -= np.einsum("sekf,sef->kf", np.conj(edges), rfft(rows, threads=threads))
+        return irfft(product, self.n_fft, threads=threads)[..., : self.n_taps].reshape(shape)
 
     def _edge_spectra(self, start: int) -> NDArray[np.complex128]:
-        return scipy.fft.rfft(self._edges[start : start + self._at_once], self.n_fft)
+        return rfft(self._edges[start : start + self._at_once], self.n_fft)
 
 
 def fft_length(n_taps: int) -> int:
-    """Transform length at which no lag of the filters wraps onto another."""
-    return scipy.fft.next_fast_len(2 * n_taps - 1, real=True)
+    """Transform length at which no lag of the filters wraps onto another; even, so that its last bin is Nyquist's."""
+    return fast_length(2 * n_taps)
 
 
 def n_window(n_taps: int) -> int:
     """Samples in a window of the averaged spectra: twice the filters, and enough to see a bass note."""
-    return scipy.fft.next_fast_len(max(2 * n_taps, 256), real=True)
+    return fast_length(max(2 * n_taps, 256))
 
 
 def _lag_products(blocks: NDArray, reach: int) -> NDArray[np.float64]:
@@ -272,10 +228,10 @@ def _lag_products(blocks: NDArray, reach: int) -> NDArray[np.float64]:
     k, j = pair_rows(blocks.shape[1])
     if not n_samples or not len(blocks):
         return np.zeros((len(k), 2 * reach + 1))
-    n_fft = scipy.fft.next_fast_len(n_samples + reach, real=True)
+    n_fft = fast_length(n_samples + reach)
     total = np.zeros((len(k), n_fft // 2 + 1), complex)
     for block in blocks:
-        spectra = scipy.fft.rfft(block, n_fft)
+        spectra = rfft(block, n_fft)
         total += spectra[k] * np.conj(spectra[j])
-    wrapped = scipy.fft.irfft(total, n_fft)
+    wrapped = irfft(total, n_fft)
     return np.concatenate([wrapped[:, n_fft - reach :], wrapped[:, : reach + 1]], axis=1)

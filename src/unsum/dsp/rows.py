@@ -7,11 +7,12 @@ a clipped or excluded passage is the gap between two of them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.errors import InputError
+from unsum.dsp.track import Track
 
 FIT = 0
 HELD_OUT = 1
@@ -75,7 +76,7 @@ def split_rows(
     """
     edges = sorted({start, stop, *(min(max(e, start), stop) for span in (*held_out, *excluded) for e in span)})
     segments: list[Segment] = []
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(edges):
         if any(first <= a < last for first, last in excluded):
             continue
         part = HELD_OUT if any(first <= a < last for first, last in held_out) else FIT
@@ -121,17 +122,18 @@ class RowFeed:
             raise ValueError(
                 f"{n_references} references, {n_channels} channels, {n_taps} taps: give at least one of each"
             )
-        for one, other in zip(segments, segments[1:], strict=False):
+        for one, other in pairwise(segments):
             if other.start < one.stop:
                 raise ValueError(
-                    f"segment {other.start}..{other.stop} begins before {one.start}..{one.stop} ends; sort and part them"
+                    f"segment {other.start}..{other.stop} begins before {one.start}..{one.stop} ends; "
+                    "sort them and cut what overlaps"
                 )
         self._history = n_taps - 1
         self._piece_samples = piece_samples
         self._silent_before, self._silent_after = silent_before, silent_after
-        self._mixture = _Track("mixture", n_channels, mixture_start)
+        self._mixture = Track("mixture", n_channels, mixture_start)
         # On the time line of u: every reference as late as the first tap makes it.
-        self._references = _Track("reference", n_references, reference_start + first_lag)
+        self._references = Track("reference", n_references, reference_start + first_lag)
         first_row = max(mixture_start, mixture_start if silent_before else self._references.stop + self._history)
         self._segments = [
             Segment(max(segment.start, first_row), segment.stop, segment.part)
@@ -185,14 +187,15 @@ class RowFeed:
             end = min(at + self._piece_samples, stop)
             if end > known:
                 return
-            row = max(at, segment.start)
-            mixture = np.zeros((self._mixture.n_rows, end - at))
-            mixture[:, row - at :] = self._mixture.read(row, end)
+            row = min(max(at, segment.start), end)
+            mixture = self._mixture.read(row, end)
+            if row > at:
+                mixture = np.concatenate([np.zeros((len(mixture), row - at)), mixture], axis=1)
             piece = Piece(
                 segment.part,
                 references=self._references.read(at, end),
                 mixture=mixture,
-                n_rows=max(0, end - row),
+                n_rows=end - row,
                 first=first,
                 last=end == stop,
             )
@@ -213,58 +216,3 @@ class RowFeed:
         else:
             self._references.forget(self._references.stop)
             self._mixture.forget(self._mixture.stop)
-
-
-class _Track:
-    """The samples of one input that are still needed, by their time."""
-
-    def __init__(self, name: str, n_rows: int, start: int) -> None:
-        self.name, self.n_rows = name, n_rows
-        self.start = self.stop = start
-        self._origin = start
-        self._samples = np.empty((n_rows, 0))
-        self._offset = 0  # where in the array the sample at `start` is
-
-    def checked(self, block: NDArray | None) -> NDArray:
-        if block is None:
-            return np.empty((self.n_rows, 0))
-        block = np.asarray(block)
-        if block.ndim != 2 or block.shape[0] != self.n_rows:
-            raise InputError(
-                f"{self.name} block has shape {block.shape}, expected ({self.n_rows}, samples); "
-                "give one row for each channel"
-            )
-        # A sum is not finite as soon as one sample is not, and costs a fraction of asking each.
-        for row in range(self.n_rows):
-            if not np.isfinite(np.sum(block[row], dtype=np.float64)):
-                bad = int(np.argmin(np.isfinite(block[row])))
-                raise InputError(
-                    f"{self.name} channel {row} has {block[row, bad]} at sample {self.stop - self._origin + bad}; "
-                    "silence or exclude that passage first"
-                )
-        return block
-
-    def append(self, block: NDArray) -> None:
-        held, more = self.stop - self.start, block.shape[1]
-        if self._offset + held + more > self._samples.shape[1]:
-            room = max(2 * (held + more), 4096)
-            grown = np.empty((self.n_rows, room))
-            grown[:, :held] = self._samples[:, self._offset : self._offset + held]
-            self._samples, self._offset = grown, 0
-        at = self._offset + held
-        self._samples[:, at : at + more] = block
-        self.stop += more
-
-    def read(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Samples ``start .. stop``; zeros outside what there was."""
-        block = np.zeros((self.n_rows, stop - start))
-        a, b = max(start, self.start), min(stop, self.stop)
-        if b > a:
-            at = self._offset - self.start
-            block[:, a - start : b - start] = self._samples[:, a + at : b + at]
-        return block
-
-    def forget(self, before: int) -> None:
-        drop = min(max(before - self.start, 0), self.stop - self.start)
-        self.start += drop
-        self._offset += drop
