@@ -11,14 +11,28 @@ SOURCE = Path(__file__).parent.parent / "src" / "unsum"
 ALLOWED = {
     "errors": set(),
     "layouts": {"errors"},
-    "dsp": {"errors", "layouts"},
+    "model": set(),
+    "dsp": {"errors", "layouts", "model"},
+    "problem": {"errors", "layouts", "dsp"},
+    "engine": {"errors", "layouts", "model", "dsp", "problem"},
+    "analysis": {"errors", "model"},
+    "estimators": {"errors", "model", "dsp", "problem", "engine", "analysis"},
+    "ladder": {"errors", "model", "dsp", "problem", "engine", "analysis", "estimators"},
+    "describe": {"model", "dsp"},
+    "removal": {"errors", "model", "problem", "engine", "analysis", "ladder", "media"},
     "streams": {"errors", "layouts", "dsp"},
-    "media": {"errors", "layouts"},
+    "media": {"errors", "layouts", "problem"},
     "recovery": {"errors", "layouts", "dsp", "streams", "media"},
     "inspection": {"errors", "layouts", "dsp", "streams", "media"},
-    "report": {"errors", "layouts", "streams", "media", "recovery", "inspection"},
+    "report": {
+        *{"errors", "layouts", "model", "analysis", "describe", "streams"},
+        *{"media", "recovery", "inspection", "removal"},
+    },
     "export": {"errors", "layouts", "streams", "media", "recovery"},
-    "api": {"errors", "layouts", "dsp", "streams", "media", "recovery", "inspection", "report", "export"},
+    "api": {
+        *{"errors", "layouts", "model", "problem", "ladder", "removal", "streams", "media"},
+        *{"recovery", "inspection", "report", "export"},
+    },
     "cli": {"errors", "layouts", "api", "report", "export"},
 }
 ALLOWED["__init__"] = {"api", "errors"}

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from unsum.api import inspect, null, recover, recover_all
+    from unsum.api import inspect, null, recover, recover_all, remove
     from unsum.errors import UnsumError
 
-__all__ = ["UnsumError", "inspect", "null", "recover", "recover_all"]
+__all__ = ["UnsumError", "inspect", "null", "recover", "recover_all", "remove"]
 
 
 def __getattr__(name: str):

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from unsum.errors import Cancelled, UnsumError, UsageError
+from unsum.errors import Cancelled, RefusedError, UnsumError, UsageError
 from unsum.inspection.findings import FileFinding
 from unsum.inspection.null import NullFinding, null_files
 from unsum.inspection.recording import inspect_file
@@ -18,6 +19,11 @@ from unsum.recovery.findings import RecoveryFinding
 from unsum.recovery.outputs import output_path, writes_stems
 from unsum.recovery.recover import Plan, make_plan, recover_recording
 from unsum.streams.recipe import Recipe, format_recipe, load_recipe
+
+if TYPE_CHECKING:
+    from unsum.problem import AudioSource
+    from unsum.removal import Removal
+    from unsum.report.mix_json import RecordedFile
 
 Progress = Callable[[float, float, str], None]
 PathArgument = str | PathLike[str]
@@ -197,6 +203,72 @@ def recover_all(
             raise
 
 
+def remove(
+    mixture: PathArgument,
+    references: Sequence[PathArgument],
+    *,
+    output: PathArgument | None = None,
+    out_dir: PathArgument | None = None,
+    images: bool = False,
+    add: bool = False,
+    min_null_db: float | None = None,
+    max_rung: str = "reverb",
+    sidecar: bool = True,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> "Removal":
+    """Take known sounds out of a recording, keep the rest.
+
+    Parameters
+    ----------
+    mixture, references : ``FILE``, ``FILE#a:1`` or ``FILE#a:1[FL,FR]``
+    output, out_dir : path, optional
+        ``NAME.unsum.EXT`` beside the input by default.
+    images : also write what each reference sounds like in the mixture
+    add : keep the original stream beside the cleaned one
+    min_null_db : refuse what nulls less deep than this, on samples that were not fitted
+    max_rung : the last rung to try: "exact", "gain", "fir" or "reverb"
+    sidecar : write ``NAME.mix.json`` beside the output
+
+    Raises
+    ------
+    RefusedError
+        If no reference is found in the mixture, or ``min_null_db`` is not reached; nothing is written.
+    UsageError, InputError, OutputExistsError, OutputError
+    """
+    # Here and not above: recover runs without scipy and numba, which the rungs need.
+    from unsum.ladder import analyse
+    from unsum.media.source import FileSource
+    from unsum.removal import open_problem, write_removal
+    from unsum.removal import output_path as removal_path
+
+    if output is not None and out_dir is not None:
+        raise UsageError("output and out_dir exclude each other; give one")
+    problem, recording = open_problem(str(mixture), [str(reference) for reference in references])
+    if out_dir is not None:
+        make_folder(Path(out_dir))
+    target = removal_path(
+        recording, output=None if output is None else Path(output), out_dir=None if out_dir is None else Path(out_dir)
+    )
+    inputs = [source.path for source in (problem.mixture, *problem.references) if isinstance(source, FileSource)]
+    reserve_output(target, overwrite=overwrite, inputs=inputs).unlink()
+    analysis = analyse(problem, max_rung=max_rung, progress=progress)
+    if analysis.nothing_found:
+        reasons = "; ".join(f"{name}: {finding.reason}" for name, finding in analysis.references.items())
+        raise RefusedError(f"no reference was found in {problem.mixture.name} ({reasons}); nothing was written")
+    depth = min(step.null_db for step in analysis.steps if step.kept)
+    if min_null_db is not None and depth > -abs(min_null_db):
+        raise RefusedError(
+            f"the null depth is {depth:.1f} dB, less than the {abs(min_null_db):g} dB asked for; nothing was written"
+        )
+    removal = write_removal(
+        problem, recording, analysis, output=target, images=images, add=add, overwrite=overwrite, progress=progress
+    )
+    if sidecar:
+        save_removal(removal, target.with_suffix(".mix.json"), overwrite=overwrite)
+    return removal
+
+
 def inspect(recording: PathArgument, *, progress: Progress | None = None) -> FileFinding:
     """Streams, layouts, true word length, lossy history, and which stream contains which.
 
@@ -222,6 +294,34 @@ def null(a: PathArgument, b: PathArgument, *, align: bool = False, progress: Pro
         If they cannot be read, or differ in sample rate or channel count.
     """
     return null_files(str(a), str(b), align=align, progress=progress)
+
+
+def save_removal(removal: "Removal", path: Path, *, overwrite: bool = False) -> None:
+    """Write ``mix.json`` for a removal: what was found, and of which files."""
+    from unsum.media.source import FileSource
+    from unsum.problem import ResampledSource
+    from unsum.report.session import record_file, save_session
+
+    def recorded(source: "AudioSource") -> "RecordedFile":
+        file = source.source if isinstance(source, ResampledSource) else source
+        assert isinstance(file, FileSource)
+        return record_file(
+            file.path,
+            session=path,
+            channels=file.channels,
+            sample_rate=file.sample_rate,
+            stream=file.stream.number,
+            samples=file.samples,
+        )
+
+    save_session(
+        path,
+        removal.analysis,
+        command="remove",
+        mixture=recorded(removal.problem.mixture),
+        references={source.name: recorded(source) for source in removal.problem.references},
+        overwrite=overwrite,
+    )
 
 
 def recordings_in(paths: Sequence[PathArgument]) -> tuple[Path, ...]:

@@ -15,6 +15,7 @@ from unsum.errors import UnsumError
 
 COMMANDS = {
     "recover": ("recover_command", "Untangle the streams of a recording; copy the video."),
+    "remove": ("remove_command", "Take known sounds out of a recording, keep the rest."),
     "inspect": ("inspect_command", "Streams, layouts, true word length, which holds which."),
     "null": ("null_command", "How deep do two files cancel: number, bands, time."),
     "doctor": ("doctor_command", "Versions, codecs, optional parts found."),

@@ -131,7 +131,7 @@ class WhitenedCorrelation:
         """
         frequency = np.pi * np.arange(len(self._sum)) / self.window  # radians a sample
         phasor = sign * self._sum * np.exp(1j * frequency * lag) / max(self._windows, 1)
-        share = _smoothed(phasor, _COHERENCE_BINS)
+        share = running_mean(phasor, _COHERENCE_BINS)
         looks = max(2.0, self._windows * _COHERENCE_BINS / _BINS_A_LOOK)
         coherence = np.minimum((np.abs(share) ** 2 - 1 / looks) / (1 - 1 / looks), _MOST_COHERENT)
         # Only where they agree by more than chance, and not in opposite phase: that is something else they share.
@@ -172,7 +172,7 @@ def whitened_spectrum(
     piece[len(piece) - fade :] *= ramp[::-1]
     spectrum = cast(NDArray[np.complex64], scipy.fft.rfft(piece, n_fft))
     magnitude = np.abs(spectrum)
-    level = _smoothed(magnitude.astype(np.float64) ** 2, _COHERENCE_BINS)
+    level = running_mean(magnitude.astype(np.float64) ** 2, n_fft // 512 | 1)
     frequency = np.arange(len(spectrum)) / n_fft
     heard = (level > _EMPTY * level.max(initial=0)) & (frequency >= band[0]) & (frequency <= band[1]) & (magnitude > 0)
     whitened = np.divide(spectrum, magnitude, out=np.zeros_like(spectrum), where=heard)
@@ -187,7 +187,7 @@ def _fade(samples: int) -> NDArray[np.float64]:
     return np.hanning(samples)
 
 
-def _smoothed(values: NDArray, count: int) -> NDArray:
+def running_mean(values: NDArray, count: int) -> NDArray:
     """Running mean over ``count`` neighbours, an odd number; fewer at the edges."""
     sums = np.concatenate([[0], np.cumsum(values)])
     at = np.arange(len(values))

@@ -1,0 +1,75 @@
+"""What was tried and what it showed."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from unsum.model import MixModel
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rung of the ladder.
+
+    Attributes
+    ----------
+    rung : its name
+    kept : False where it did not help on data it was not fitted to, and was undone
+    null_db_before, null_db : residual over mixture on held-out samples, in dB; -inf for nothing left
+    remarks : why, in words
+    """
+
+    rung: str
+    kept: bool
+    null_db_before: float
+    null_db: float
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceFinding:
+    """What is known of one reference beside its contribution.
+
+    Attributes
+    ----------
+    image_db : energy of its image over that of the mixture, where it sounds; None if absent
+    confidence : that it is present, or absent, 0..1
+    reason : why it counts as present or absent, in words
+    """
+
+    image_db: float | None
+    confidence: float
+    reason: str
+    delay_stderr_samples: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A model and the evidence for it.
+
+    Attributes
+    ----------
+    null_db : residual over mixture on all samples where a reference sounds
+    samples : length of the mixture
+    residual_range : least and greatest sample of the residual, in the mixture's own units
+    limits : what could not be known or cancelled, in words
+    """
+
+    model: MixModel
+    steps: tuple[Step, ...]
+    references: Mapping[str, ReferenceFinding]
+    null_db: float
+    samples: int
+    residual_range: tuple[float, float] = (0.0, 0.0)
+    limits: tuple[str, ...] = field(default=())
+
+    @property
+    def nothing_found(self) -> bool:
+        return not self.model.present
+
+
+def null_depth_db(residual_energy: float, mixture_energy: float) -> float:
+    """Residual over mixture in dB: 0 for a silent mixture, -inf for nothing left."""
+    if mixture_energy <= 0:
+        return 0.0
+    return 10 * math.log10(residual_energy / mixture_energy) if residual_energy > 0 else -math.inf

@@ -1,0 +1,72 @@
+"""``unsum remove``."""
+
+from pathlib import Path
+
+import click
+
+PATH = click.Path(path_type=Path, readable=False)
+
+
+@click.command(name="remove")
+@click.argument("mixture", metavar="MIX")
+@click.argument("references", nargs=-1, required=True, metavar="REF...")
+@click.option("-o", "--output", type=PATH, help="The file to write. [default: MIX.unsum.EXT]")
+@click.option("--out-dir", type=PATH, help="The folder to write to; made if missing.")
+@click.option("--images", is_flag=True, help="Also write what each reference sounds like in MIX.")
+@click.option("--add", is_flag=True, help="Keep the original stream beside the cleaned one.")
+@click.option("--min-null", "min_null_db", type=float, metavar="DB", help="Refuse (exit 4) what nulls less deep.")
+@click.option(
+    "--max-rung",
+    type=click.Choice(["exact", "gain", "fir", "reverb"]),
+    default="reverb",
+    show_default=True,
+    help="The last rung of the ladder to try.",
+)
+@click.option("--sidecar/--no-sidecar", default=True, help="Write NAME.mix.json beside the output.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
+@click.option("-y", "--overwrite", is_flag=True, help="Overwrite what is there.")
+@click.option("-q", "--quiet", is_flag=True, help="Only errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Also delay, level and pan of each reference.")
+def remove_command(
+    mixture: str,
+    references: tuple[str, ...],
+    output: Path | None,
+    out_dir: Path | None,
+    images: bool,
+    add: bool,
+    min_null_db: float | None,
+    max_rung: str,
+    sidecar: bool,
+    as_json: bool,
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Take known sounds out of a recording, keep the rest.
+
+    MIX and each REF are FILE, FILE#a:1 or FILE#a:1[FL,FR]. REF is found in MIX
+    wherever it begins; clocks have to agree for now. A video input keeps its video.
+    """
+    from unsum import api
+    from unsum.cli.progress import ProgressDisplay
+    from unsum.report.removal import removal_json, removal_text
+
+    with ProgressDisplay(quiet=quiet or as_json) as display:
+        removal = api.remove(
+            mixture,
+            references,
+            output=output,
+            out_dir=out_dir,
+            images=images,
+            add=add,
+            min_null_db=min_null_db,
+            max_rung=max_rung,
+            sidecar=sidecar,
+            overwrite=overwrite,
+            progress=display.start(Path(mixture)),
+        )
+    if as_json:
+        click.echo(removal_json(removal))
+    elif not quiet:
+        click.echo(removal_text(removal, verbose=verbose))
+    return 0

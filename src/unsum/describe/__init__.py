@@ -1,0 +1,1 @@
+"""From fitted filters to what an engineer reads; no audio, no files."""

@@ -1,0 +1,172 @@
+"""What the channel strip of a mixing desk would show: gain, polarity, pan.
+
+With s_d(f) the power spectrum of reference channel d, scaled to a sum of one, the energy that reaches mixture
+channel c is::
+
+    a_c**2 = sum_d sum_f s_d(f) |H[c,d](f)|**2
+
+and the equal-power law ``(a_L, a_R) = g (cos p, sin p)`` gives the gain g and the pan p [1]_. A mono reference sent
+alike to both channels has p = 45 degrees and, at unity, g = 3.01 dB. The gain of a reference of D channels is
+``g / sqrt(D)``: one that passes unchanged has 0 dB. Energies, not the ratio of the responses: the sides may differ in
+delay and room and still have their places. The energy of estimation noise, where known, is taken off first.
+
+References
+----------
+.. [1] Zölzer (ed.), "DAFX: Digital Audio Effects", 2nd edition, 2011, chapter 5.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsum.describe.timing import on_bins, over_lags, strongest_arrival, weighted_responses
+from unsum.model import Contribution
+
+_STEREO = ("FL", "FR")
+_DB_PER_RELATIVE_ENERGY = 10 / math.log(10)
+_CENTRE_DEGREES = 45.0
+# A side weaker than this is as good as silent, and its polarity of no concern.
+_SILENT_SIDE = 1e-4
+# Correlation of the two sides from which on they count as the same sound.
+_SAME_SOUND = 0.5
+_SURE_DEVIATIONS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mixer:
+    """Gain, polarity and place of a reference in the mixture.
+
+    Attributes
+    ----------
+    gain_db : None where nothing of the reference passes
+    polarity : 1 upright, -1 inverted; that of the loudest path
+    pan_degrees : 0 left, 45 centre, 90 right; None on mixtures other than stereo and where no pan law holds
+    gain_stderr_db, pan_stderr_degrees : standard errors; None where the variance of the filters is not known
+    image_db : energy of its image over that of the mixture
+    limits : why a value is None, in words; nothing for the pan of a mono mixture, which has none
+    """
+
+    gain_db: float | None
+    polarity: int | None
+    pan_degrees: float | None
+    image_db: float | None = None
+    gain_stderr_db: float | None = None
+    pan_stderr_degrees: float | None = None
+    limits: tuple[str, ...] = ()
+
+
+def describe_mixer(
+    name: str,
+    contribution: Contribution,
+    *,
+    channels: tuple[str, ...],
+    power: NDArray[np.float64] | None = None,
+    variance: NDArray[np.float64] | None = None,
+    image_db: float | None = None,
+) -> Mixer:
+    """The mixer's settings that a contribution amounts to.
+
+    Parameters
+    ----------
+    name : of the reference, for the words
+    channels : names of the mixture's channels
+    power : (reference channels, bins)
+        Power spectrum of the reference from 0 to half the sample rate; None weighs all frequencies alike.
+    variance : (mixture channels, reference channels, bins)
+        Of the responses, as `unsum.dsp.uncertainty.filter_variance` gives it.
+    image_db : passed on
+    """
+    filters = contribution.filters
+    if filters.shape[0] != len(channels):
+        raise ValueError(f"{name}: filters for {filters.shape[0]} mixture channels, but there are {len(channels)}")
+    arrival = strongest_arrival(filters, first_lag=contribution.first_lag, power=power)
+    if arrival is None:
+        return Mixer(None, None, None, image_db, limits=(f"{name}: its filters are zero, so it has no gain",))
+    responses, weights = weighted_responses(filters, power)
+    energy = np.sum(weights * np.abs(responses) ** 2, axis=(1, 2))
+    spread = np.zeros_like(energy)
+    if variance is not None:
+        noise = on_bins(variance, responses.shape[2])
+        energy = np.maximum(energy - np.sum(weights * noise, axis=(1, 2)), 0.0)
+        spread = _energy_spread(responses, weights, noise, filters.shape[2])
+    total = float(energy.sum())
+    if total <= 0:
+        reason = f"{name}: its filters are no louder than their noise, so it has no gain"
+        return Mixer(None, None, None, image_db, limits=(reason,))
+    sounding = int(np.count_nonzero(weights.any(axis=1)))
+    pan, reason = _pan_degrees(name, responses, weights, energy, spread, channels)
+    known = variance is not None
+    return Mixer(
+        gain_db=10 * math.log10(total / sounding),
+        polarity=arrival.polarity,
+        pan_degrees=pan,
+        image_db=image_db,
+        gain_stderr_db=_DB_PER_RELATIVE_ENERGY * math.sqrt(float(spread.sum())) / total if known else None,
+        pan_stderr_degrees=_pan_stderr(energy, spread) if known and pan is not None else None,
+        limits=(reason,) if reason else (),
+    )
+
+
+def mixer_words(mixer: Mixer) -> tuple[str, ...]:
+    """The settings as one would say them."""
+    if mixer.gain_db is None:
+        return ("nothing of it passes",)
+    words = [f"at {_of_size(mixer.gain_db, mixer.gain_stderr_db)} dB"]
+    if mixer.polarity == -1:
+        words.append("polarity inverted")
+    if mixer.pan_degrees is not None:
+        words.append(_pan_words(mixer.pan_degrees))
+    if mixer.image_db is not None:
+        where = "below" if mixer.image_db <= 0 else "above"
+        words.append(f"its image is {abs(mixer.image_db):.1f} dB {where} the mixture")
+    return tuple(words)
+
+
+def _of_size(value: float, stderr: float | None) -> str:
+    return f"{value:.2f}" if stderr is None else f"{value:.2f} ± {stderr:.2g}"
+
+
+def _pan_words(pan_degrees: float) -> str:
+    off = pan_degrees - _CENTRE_DEGREES
+    if abs(off) < 0.05:
+        return "in the centre"
+    side = "left" if off < 0 else "right"
+    return f"hard {side}" if abs(off) > _CENTRE_DEGREES - 0.05 else f"{abs(off):.1f} degrees {side} of the centre"
+
+
+def _pan_degrees(
+    name: str, responses: NDArray, weights: NDArray, energy: NDArray, spread: NDArray, channels: tuple[str, ...]
+) -> tuple[float | None, str | None]:
+    """The pan, or None and why, where a reason is called for."""
+    if len(channels) == 1:
+        return None, None
+    if channels != _STEREO:
+        return None, f"{name}: pan is a matter of two channels, left and right; the mixture has {' '.join(channels)}"
+    weak = int(np.argmin(energy))
+    if energy[weak] > max(_SILENT_SIDE * energy.max(), _SURE_DEVIATIONS * math.sqrt(float(spread[weak]))):
+        # At the lag where the sides agree most: one may be later than the other.
+        cross = over_lags(np.sum(weights * responses[0] * responses[1].conj(), axis=0))
+        common = float(cross[np.argmax(np.abs(cross))]) / math.sqrt(energy[0] * energy[1])
+        if common < -_SAME_SOUND:
+            return None, f"{name}: left and right have opposite polarity; no pan law gives that"
+    return math.degrees(math.atan2(math.sqrt(energy[1]), math.sqrt(energy[0]))), None
+
+
+def _energy_spread(
+    responses: NDArray[np.complex128], weights: NDArray[np.float64], noise: NDArray[np.float64], n_taps: int
+) -> NDArray[np.float64]:
+    """Variance (mixture channels,) of the energies, from the variance of the responses."""
+    # Neighbouring bins of a short filter say the same thing: that many make one independent value.
+    repeats = 2 * (responses.shape[2] - 1) / n_taps
+    each = 2 * np.abs(responses) ** 2 * noise + noise**2
+    return repeats * np.sum(weights**2 * each, axis=(1, 2))
+
+
+def _pan_stderr(energy: NDArray[np.float64], spread: NDArray[np.float64]) -> float:
+    """Standard error of the pan in degrees."""
+    total = float(energy.sum())
+    # The amplitude of a side that is lost in noise is about the root of what its energy is uncertain by.
+    amplitude = spread / (4 * np.maximum(np.maximum(energy, np.sqrt(spread)), np.finfo(float).tiny))
+    return math.degrees(math.sqrt(float(energy[0] * amplitude[1] + energy[1] * amplitude[0])) / total)

@@ -1,0 +1,1 @@
+"""One rung a file: what is known of how a reference went into the mixture, from the audio."""

@@ -1,0 +1,128 @@
+"""A removal in words for a terminal, and as JSON for scripts."""
+
+import json
+import math
+import textwrap
+from typing import Any
+
+from unsum.analysis import Analysis, Step
+from unsum.describe.mixer import describe_mixer, mixer_words
+from unsum.describe.timing import describe_timing, timing_words
+from unsum.removal import Removal
+
+WIDTH = 79
+
+
+def removal_text(removal: Removal, *, verbose: bool = False) -> str:
+    """The ladder as a table, then a sentence for each reference."""
+    analysis = removal.analysis
+    lines = []
+    if analysis.steps:
+        lines.append("  rung    null depth on samples it was not fitted to")
+        lines += [_step_line(step) for step in analysis.steps]
+    for name in analysis.model.contributions:
+        lines += textwrap.wrap(reference_sentence(removal, name), WIDTH, subsequent_indent="  ")
+        part = analysis.model.contributions[name]
+        if verbose and part.present:
+            rate = analysis.model.sample_rate
+            words = (*timing_words(describe_timing(part, sample_rate=rate)),)
+            mixer = describe_mixer(name, part, channels=analysis.model.mixture_channels)
+            lines += textwrap.wrap(
+                "; ".join((*words, *mixer_words(mixer))), WIDTH, initial_indent="  ", subsequent_indent="  "
+            )
+    for limit in analysis.limits:
+        lines += textwrap.wrap(f"limit: {limit}", WIDTH, subsequent_indent="  ")
+    if removal.output is not None:
+        lines.append(f"written: {removal.output.name}")
+        lines += [f"image of {name}: {path.name}" for name, path in removal.images.items()]
+    return "\n".join(lines)
+
+
+def _step_line(step: Step) -> str:
+    kept = "kept" if step.kept else "undone: no better"
+    return f"  {step.rung:7} {_depth(step.null_db_before):>10} -> {_depth(step.null_db):>10}   {kept}"
+
+
+def _depth(null_db: float) -> str:
+    return "nothing" if null_db == -math.inf else f"{null_db:.1f} dB"
+
+
+def reference_sentence(removal: Removal, name: str) -> str:
+    """What a person wants to know of one reference."""
+    analysis = removal.analysis
+    part, finding = analysis.model.contributions[name], analysis.references[name]
+    mixture = removal.problem.mixture.name
+    if not part.present:
+        return f"{name} was not found in {mixture} ({finding.reason})."
+    delay = part.warp.delay_seconds
+    where = f"from {_clock_time(delay)}" if delay >= 0 else f"from its own {_clock_time(-delay)} on"
+    level = ""
+    if finding.image_db is not None:
+        level = f", {abs(finding.image_db):.1f} dB {'below' if finding.image_db <= 0 else 'above'} it all"
+    exact = "; the subtraction is exact, in integers" if part.exact_gains else ""
+    return f"{name} is in {mixture} {where}{level}; removed: {removed_words(analysis)}{exact}."
+
+
+def removed_words(analysis: Analysis) -> str:
+    """How far down the references were taken, from what is left on held-out samples."""
+    kept = [step for step in analysis.steps if step.kept]
+    if not kept:
+        return "nothing"
+    if kept[-1].null_db == -math.inf:
+        return "nothing is left"
+    return f"what is left is {kept[-1].null_db:.1f} dB of the recording, other sounds included"
+
+
+def _clock_time(seconds: float) -> str:
+    milliseconds = round(seconds * 1000)
+    hours, rest = divmod(milliseconds, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+
+
+def removal_json(removal: Removal) -> str:
+    """One object for a whole call."""
+    analysis = removal.analysis
+    rate = analysis.model.sample_rate
+
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    references: list[dict[str, Any]] = []
+    for name, part in analysis.model.contributions.items():
+        finding = analysis.references[name]
+        entry: dict[str, Any] = {
+            "reference": name,
+            "present": part.present,
+            "confidence": finding.confidence,
+            "reason": finding.reason,
+        }
+        if part.present:
+            timing = describe_timing(part, sample_rate=rate)
+            mixer = describe_mixer(name, part, channels=analysis.model.mixture_channels)
+            entry |= {
+                "delay_seconds": timing.delay_seconds,
+                "gain_db": mixer.gain_db,
+                "polarity": mixer.polarity,
+                "pan_degrees": mixer.pan_degrees,
+                "image_db": finding.image_db,
+                "taps": part.n_taps,
+                "exact": bool(part.exact_gains),
+            }
+        references.append(entry)
+    return json.dumps(
+        {
+            "mixture": removal.problem.mixture.name,
+            "output": str(removal.output) if removal.output else None,
+            "images": {name: str(path) for name, path in removal.images.items()},
+            "null_db": number(analysis.null_db),
+            "steps": [
+                {"rung": s.rung, "kept": s.kept, "null_db": number(s.null_db), "remarks": list(s.remarks)}
+                for s in analysis.steps
+            ],
+            "references": references,
+            "limits": list(analysis.limits),
+        },
+        indent=1,
+        ensure_ascii=False,
+    )

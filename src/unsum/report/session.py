@@ -1,0 +1,265 @@
+"""What a run found, kept beside its output: ``NAME.mix.json`` and ``NAME.mix.npz``.
+
+Small numbers stand in the JSON file, long filters in the other, and both come back bit for bit. Files are known by
+their path from the folder of the JSON file and by the hash of their bytes, so a session moves along with its audio and
+tells when that has changed.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsum.analysis import Analysis
+from unsum.describe.mixer import describe_mixer
+from unsum.describe.timing import describe_timing
+from unsum.errors import InputError, UsageError
+from unsum.media.remux import reserve_output, write_error
+from unsum.report.fields import Fields, damaged
+from unsum.report.mix_json import SCHEMA, Arrays, RecordedFile, Session, document_session, session_document
+
+__all__ = ["RecordedFile", "Session", "load_session", "mix_schema", "record_file", "recorded_path", "save_session"]
+
+_SUFFIX = ".json"
+
+
+def mix_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of ``mix.json``."""
+    return json.loads(resources.files("unsum.report").joinpath("mix.schema.json").read_text(encoding="utf-8"))
+
+
+def record_file(
+    path: Path,
+    *,
+    session: Path,
+    channels: Sequence[str],
+    sample_rate: int,
+    stream: int = 0,
+    samples: int | None = None,
+) -> RecordedFile:
+    """How a session at ``session`` will name a file; reads the file once, block by block.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    try:
+        relative = Path(os.path.relpath(path, session.parent)).as_posix()
+    except ValueError:  # another drive: no path leads there, so only the name and the hash remain
+        relative = path.name
+    return RecordedFile(relative, stream, tuple(channels), sample_rate, samples, _file_hash(path))
+
+
+def recorded_path(session: Path, recorded: RecordedFile) -> Path:
+    """Where the file of a session is, after a look whether it is still the same.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or holds other bytes than it did.
+    """
+    if recorded.file is None:
+        raise InputError(f"{session.name} was made from arrays, not files; give the file to use instead")
+    path = session.parent / recorded.file
+    if not path.is_file():
+        raise InputError(f"{path} is not there; {session.name} needs it: put it back or name another")
+    if recorded.blake2b is not None and _file_hash(path) != recorded.blake2b:
+        raise InputError(f"{path} is not the file that {session.name} was made from; put that back or name it")
+    return path
+
+
+def save_session(
+    path: Path,
+    analysis: Analysis,
+    *,
+    command: str,
+    mixture: RecordedFile,
+    references: Mapping[str, RecordedFile],
+    power: Mapping[str, NDArray[np.float64]] | None = None,
+    variance: Mapping[str, NDArray[np.float64]] | None = None,
+    overwrite: bool = False,
+) -> Session:
+    """Describe an analysis and write it; a killed run leaves no half file.
+
+    Parameters
+    ----------
+    path : ends in ``.json``; long arrays go beside it, into the same name with ``.npz``
+    power : {reference: (reference channels, bins)}
+        Spectra that tell which frequencies matter for gain, pan and delay; without one, all matter alike.
+    variance : {reference: (mixture channels, reference channels, bins)}
+        Of the responses; gives gain and pan their standard errors.
+
+    Returns
+    -------
+    session : Session
+        As `load_session` will give it.
+
+    Raises
+    ------
+    OutputExistsError
+        If one of the two files exists and ``overwrite`` is not given.
+    OutputError
+        If they cannot be written.
+    """
+    if path.suffix != _SUFFIX:
+        raise UsageError(f"a session is written as {_SUFFIX}, not as '{path.suffix}'; name it NAME.mix.json")
+    if not references.keys() == analysis.references.keys() == analysis.model.contributions.keys():
+        raise ValueError("files, findings and contributions are of different references")
+    model = analysis.model
+    if (mixture.channels, mixture.sample_rate) != (model.mixture_channels, model.sample_rate):
+        raise ValueError("the mixture's channels or sample rate are not those of the model")
+    for name in model.present:
+        if len(references[name].channels) != model.contributions[name].filters.shape[1]:
+            raise ValueError(f"{name} has {len(references[name].channels)} channels, its filters have others")
+    session = _described(analysis, command, mixture, references, power or {}, variance or {})
+    document, arrays = session_document(session)
+    packed = _packed(arrays)
+    companion = path.with_suffix(".npz")
+    document["arrays"] = {"file": companion.name, "blake2b": _hash(packed)} if packed else None
+    outputs = {companion: packed} if packed else {}
+    _write({**outputs, path: _json_bytes(document)}, overwrite=overwrite)
+    return session
+
+
+def load_session(path: Path) -> Session:
+    """What `save_session` wrote.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is damaged or of another schema, or its arrays do not belong to it.
+    """
+    try:
+        document = json.loads(path.read_bytes(), parse_constant=_no_constant)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON: {error}; give the mix.json that unsum wrote") from error
+    if not isinstance(document, dict) or "schema" not in document:
+        raise InputError(f"{path} names no schema; give the mix.json that unsum wrote")
+    if document["schema"] != SCHEMA:
+        raise InputError(f"{path} has the schema {document['schema']!r}, this unsum reads '{SCHEMA}'; update unsum")
+    fields = Fields(document, path)
+    return document_session(fields, _load_arrays(path, fields))
+
+
+def _described(
+    analysis: Analysis,
+    command: str,
+    mixture: RecordedFile,
+    references: Mapping[str, RecordedFile],
+    power: Mapping[str, NDArray[np.float64]],
+    variance: Mapping[str, NDArray[np.float64]],
+) -> Session:
+    model = analysis.model
+    timings = {
+        name: describe_timing(
+            model.contributions[name],
+            sample_rate=model.sample_rate,
+            power=power.get(name),
+            delay_stderr_samples=analysis.references[name].delay_stderr_samples,
+        )
+        for name in model.present
+    }
+    mixers = {
+        name: describe_mixer(
+            name,
+            model.contributions[name],
+            channels=model.mixture_channels,
+            power=power.get(name),
+            variance=variance.get(name),
+            image_db=analysis.references[name].image_db,
+        )
+        for name in model.present
+    }
+    reasons = [reason for mixer in mixers.values() for reason in mixer.limits]
+    limits = tuple(dict.fromkeys([*analysis.limits, *reasons]))
+    # The reasons stand among the limits of the whole from here on.
+    mixers = {name: replace(mixer, limits=()) for name, mixer in mixers.items()}
+    return Session(command, mixture, dict(references), replace(analysis, limits=limits), timings, mixers)
+
+
+def _json_bytes(document: dict[str, Any]) -> bytes:
+    try:
+        return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except UnicodeEncodeError:
+        # File names that are not UTF-8 hold what only an escape can write.
+        return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _packed(arrays: Arrays) -> bytes:
+    if not arrays:
+        return b""
+    if not all(np.isfinite(values).all() for values in arrays.values()):
+        raise ValueError("filters hold NaN or infinity")
+    packed = io.BytesIO()
+    np.savez(packed, allow_pickle=False, **arrays)
+    return packed.getvalue()
+
+
+def _write(contents: Mapping[Path, bytes], *, overwrite: bool) -> None:
+    """Write files under temporary names, then rename them, in this order."""
+    partials: dict[Path, Path] = {}
+    try:
+        for path in contents:
+            partials[path] = reserve_output(path, overwrite=overwrite)
+        for path, content in contents.items():
+            try:
+                partials[path].write_bytes(content)
+            except OSError as error:
+                raise write_error(path, error) from error
+        for path, partial in partials.items():
+            try:
+                partial.replace(path)
+            except OSError as error:
+                raise write_error(path, error) from error
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _no_constant(word: str) -> float:
+    raise ValueError(f"it holds {word}, which is no number")
+
+
+def _load_arrays(path: Path, fields: Fields) -> Arrays:
+    entry = fields.optional("arrays")
+    if entry is None:
+        return {}
+    name = entry.text("file")
+    if Path(name).name != name or "\\" in name:
+        raise damaged(path, f"arrays.file is '{name}', not a name beside it")
+    companion = path.parent / name
+    try:
+        content = companion.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {companion}: {error.strerror}; keep it beside {path.name}") from error
+    if _hash(content) != entry.text("blake2b"):
+        raise InputError(f"{companion} does not belong to {path.name}: its hash differs; keep both of one run")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as packed:
+            return {key: packed[key] for key in packed.files}
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+        raise damaged(companion, str(error)) from error

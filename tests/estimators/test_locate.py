@@ -1,0 +1,264 @@
+"""Where a reference lies in a mixture: to the sample when it is there, refused when it is not."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scenes
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unsum.errors import Cancelled, InputError
+from unsum.estimators import locate
+from unsum.estimators.locate import locate_reference
+from unsum.problem import ArraySource
+
+RATE = 48000
+
+
+def source(array, *, name="sound", rate=RATE, bits=None):
+    array = np.atleast_2d(array)
+    return ArraySource(name, array, rate, tuple(f"c{n}" for n in range(len(array))), bits)
+
+
+def place(mixture, reference, **how):
+    rate = how.pop("rate", RATE)
+    return locate_reference(source(mixture, name="mix", rate=rate), source(reference, name="ref", rate=rate), **how)
+
+
+def music(rng, seconds, channels=1):
+    return scenes.music_like(rng, int(seconds * RATE), channels=channels, quantised=False) / 32768
+
+
+def speech(rng, seconds, channels=1):
+    return scenes.speech_like(rng, int(seconds * RATE), channels=channels, quantised=False) / 32768
+
+
+def mixed(under, reference, delay, *, level_db):
+    """The reference added to a sound from sample ``delay`` on, so many dB below it."""
+    mix = under.copy()
+    gain = 10 ** (level_db / 20) * np.sqrt(np.mean(under**2) / np.mean(reference**2))
+    start, stop = max(0, delay), min(mix.shape[1], delay + reference.shape[1])
+    mix[:, start:stop] += gain * reference[:, start - delay : stop - delay]
+    return mix
+
+
+@settings(max_examples=10, deadline=None)
+@given(delay=st.integers(-4 * RATE, 14 * RATE), sign=st.sampled_from([1, -1]), seed=st.integers(0, 999))
+def test_a_reference_20_db_under_speech_is_found_to_the_sample(delay, sign, seed):
+    rng = np.random.default_rng(seed)
+    reference = music(rng, 10)
+    found = place(mixed(speech(rng, 20), sign * reference, delay, level_db=-20), reference)
+    assert found.present and found.confidence > 0.999
+    assert (found.delay_samples, found.polarity) == (delay, sign)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 30), (7, 13), (0, 9), (22, 30)])
+def test_the_mixture_may_be_a_part_of_the_reference(start, stop):
+    rng = np.random.default_rng(4)
+    song = music(rng, 30, channels=2)
+    mixture = song[:, start * RATE : stop * RATE] + 0.3 * speech(rng, stop - start, channels=2)
+    found = place(mixture, song)
+    assert found.present and found.delay_samples == -start * RATE
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 96000])
+def test_every_sample_rate_is_searched(rate):
+    rng = np.random.default_rng(5)
+    reference = scenes.music_like(rng, 6 * rate, rate=rate, quantised=False)
+    under = scenes.speech_like(rng, 12 * rate, rate=rate, quantised=False)
+    found = place(mixed(under, reference, 2 * rate + 7, level_db=-10), reference, rate=rate)
+    assert found.present and found.delay_samples == 2 * rate + 7
+
+
+def test_integers_of_any_word_length_are_read_on_their_own_scale():
+    rng = np.random.default_rng(6)
+    song = scenes.music_like(rng, 8 * RATE, peak=2**21)
+    mixture = scenes.speech_like(rng, 16 * RATE, peak=8000)
+    mixture[:, 3 * RATE : 11 * RATE] += song // 256
+    found = locate_reference(source(mixture, bits=16), source(song, bits=24))
+    assert found.present and found.delay_samples == 3 * RATE
+
+
+def test_a_channel_turned_over_does_not_hide_the_reference():
+    rng = np.random.default_rng(7)
+    song = music(rng, 8)
+    mixture = np.zeros((2, 12 * RATE))
+    mixture[:, RATE : 9 * RATE] = np.concatenate([song, -song])
+    found = place(mixture + 0.1 * speech(rng, 12, channels=2), song)
+    assert found.present and found.delay_samples == RATE
+
+
+def test_a_reference_in_one_of_eight_channels_is_found():
+    rng = np.random.default_rng(8)
+    song = music(rng, 8)
+    mixture = speech(rng, 12, channels=8)
+    mixture[5:6, RATE : 9 * RATE] -= 0.3 * song
+    found = place(mixture, song)
+    assert found.present and (found.delay_samples, found.polarity) == (RATE, -1)
+
+
+def test_the_verse_decides_between_two_choruses():
+    """Verse, chorus, verse, chorus: at the other chorus half of the windows agree, at the right place all."""
+    rng = np.random.default_rng(9)
+    chorus, first, second = music(rng, 6), music(rng, 6), music(rng, 6)
+    song = np.concatenate([first, chorus, second, chorus], axis=1)
+    found = place(mixed(speech(rng, 60), song, 20 * RATE + 11, level_db=-10), song)
+    assert found.present and found.delay_samples == 20 * RATE + 11
+    assert found.peak_to_side > 1.3
+
+
+def test_a_loop_in_a_longer_loop_is_remarked_as_ambiguous():
+    bar = music(np.random.default_rng(10), 2)
+    found = place(np.tile(bar, (1, 10)), np.tile(bar, (1, 5)))
+    assert found.present and found.delay_samples % (2 * RATE) == 0
+    assert found.peak_to_side < 1.1
+    assert "almost as well" in found.remarks[0]
+
+
+@pytest.mark.parametrize("ppm", [-150, 40])
+def test_clocks_that_differ_are_no_obstacle_and_are_remarked(ppm):
+    """Partials that come and go, each stretched exactly, as by another clock."""
+    rng = np.random.default_rng(11)
+    rate, seconds = 8000, 40
+    frequency, phase, born = rng.uniform(80, 3500, 900), rng.uniform(0, 7, 900), rng.uniform(0, seconds, 900)
+
+    def song(t):
+        wave = np.zeros(len(t))
+        for f, p, b in zip(frequency, phase, born, strict=True):
+            now = slice(*np.searchsorted(t, [b, b + 1.5]))
+            wave[now] += np.cos(2 * np.pi * f * t[now] + p)
+        return wave
+
+    t = np.arange(seconds * rate) / rate
+    under = scenes.speech_like(rng, len(t) + 5 * rate, rate=rate, quantised=False)
+    mixture = mixed(under, song(t * (1 + ppm * 1e-6))[None], 4 * rate, level_db=-6)
+    found = place(mixture, song(t)[None], rate=rate)
+    assert found.present
+    assert found.clock_ppm == pytest.approx(ppm, abs=6)
+    assert any("clocks differ" in remark for remark in found.remarks)
+    middle = 4 * rate - ppm * 1e-6 * seconds / 2 * rate
+    assert abs(found.delay_samples - middle) < 1 + abs(ppm) * 1e-6 * 10 * rate
+
+
+def test_40_absent_references_are_refused():
+    rng = np.random.default_rng(12)
+    kinds = (scenes.music_like, scenes.speech_like, scenes.noise_bursts)
+    for n, (mine, yours) in enumerate(itertools.islice(itertools.cycle(itertools.product(kinds, kinds)), 40)):
+        rate = 16000
+        mixture = mine(rng, rate * (4 + n % 7), rate=rate, quantised=False)
+        reference = yours(rng, rate * (2 + n % 5), rate=rate, quantised=False)
+        found = place(mixture, reference, rate=rate)
+        assert not found.present, (n, found)
+
+
+MUSIC = [
+    "music/hungarian_dance.ogg",
+    "music/desert.ogg",
+    "music/upbeat.ogg",
+    "pairs/viper/viper_b.ogg",
+    "multitrack/reggae_try/mix.flac",
+    "multitrack/anchors_song/drums.flac",
+    "multitrack/metal_internal_degeneration/song.flac",
+]
+
+
+def test_40_absent_real_references_are_refused(audio_root):
+    sounds = [soundfile.read(audio_root / name, frames=11 * 44100, always_2d=True)[0].T for name in MUSIC]
+    for n, (mixture, reference) in enumerate(itertools.islice(itertools.permutations(sounds, 2), 40)):
+        found = place(mixture, reference, rate=44100)
+        assert not found.present and found.remarks, (n, found)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "reference", "delay"),
+    [
+        ("pairs/viper/viper_a.mp3", "pairs/viper/viper_b.ogg", 0),
+        ("pairs/viper/viper_a.mp3", "pairs/viper/viper_c.mp3", 3163),
+        ("pairs/viper/viper_c.mp3", "pairs/viper/viper_a.mp3", -3163),
+        ("multitrack/reggae_try/mix.flac", "multitrack/reggae_try/00_bd_03_dry.flac", 0),
+        ("multitrack/reggae_try/mix.flac", "multitrack/reggae_try/05_e_piano_dry.flac", 0),
+    ],
+)
+def test_real_pairs_are_found_to_the_sample(audio_root, mixture, reference, delay):
+    mix, song = (soundfile.read(audio_root / name, always_2d=True)[0].T for name in (mixture, reference))
+    found = place(mix, song, rate=44100)
+    assert found.present and (found.delay_samples, found.polarity) == (delay, 1)
+
+
+def test_real_echoes_are_found_in_the_microphone(audio_root):
+    heard = 0
+    for mic in sorted((audio_root / "echo").glob("farend_singletalk_*_mic.flac")):
+        played = mic.with_name(mic.name.replace("_mic", "_played"))
+        found = place(*(soundfile.read(path, always_2d=True)[0].T for path in (mic, played)), rate=16000)
+        heard += found.present and 0 < found.delay_samples < 4000
+    assert heard == 6
+
+
+def test_a_mixture_that_is_the_reference_has_no_delay():
+    song = music(np.random.default_rng(13), 5, channels=2)
+    found = place(song, song)
+    assert found.present and (found.delay_samples, found.polarity) == (0, 1)
+
+
+@pytest.mark.parametrize("samples", [0, 1, RATE // 8])
+def test_too_short_is_refused(samples):
+    sound = music(np.random.default_rng(14), 4)
+    short = sound[:, :samples]
+    assert "ref is" in place(sound, short).remarks[0] and not place(sound, short).present
+    assert "mix is" in place(short, sound).remarks[0] and not place(short, sound).present
+
+
+def test_silence_holds_nothing_and_is_nowhere():
+    sound, silence = music(np.random.default_rng(15), 4), np.zeros((1, 4 * RATE))
+    assert place(sound, silence).remarks == ("ref is silent",)
+    for mixture, reference in [(silence, sound), (sound, silence), (silence, silence)]:
+        assert not place(mixture, reference).present
+
+
+@pytest.mark.parametrize("frequency", [480, 520])
+def test_a_steady_tone_is_refused_as_it_is_the_same_everywhere(frequency):
+    t = np.arange(8 * RATE) / RATE
+    tone, heard = np.sin(2 * np.pi * 480 * t)[None], np.sin(2 * np.pi * frequency * t)[None]
+    found = place(heard + 0.01 * music(np.random.default_rng(16), 8), tone)
+    assert not found.present and "steady tones" in found.remarks[0]
+
+
+def test_a_sample_that_is_no_number_is_named():
+    sound = music(np.random.default_rng(17), 2)
+    broken = sound.copy()
+    broken[0, 100] = np.nan
+    for mixture, reference in [(broken, sound), (sound, broken)]:
+        with pytest.raises(InputError, match="NaN or infinity"):
+            place(mixture, reference)
+
+
+def test_different_sample_rates_are_refused():
+    sound = np.zeros((1, 100))
+    with pytest.raises(ValueError, match="ref is at 44100 Hz, mix at 48000 Hz; resample"):
+        locate_reference(source(sound, name="mix"), source(sound, name="ref", rate=44100))
+
+
+@pytest.mark.parametrize("block", [1, 7, 509, 4096, 100_000])
+def test_any_chunking_gives_the_same_decimation(block, monkeypatch):
+    rng = np.random.default_rng(18)
+    samples = 3000 if block == 1 else 20_000
+    sound = source(rng.standard_normal((2, samples)))
+    whole = np.concatenate(list(locate._decimated(sound, 6)))
+    monkeypatch.setattr("unsum.problem._ARRAY_BLOCK", block)
+    np.testing.assert_allclose(np.concatenate(list(locate._decimated(sound, 6))), whole, atol=1e-6)
+    assert len(whole) == -(-samples // 6)
+
+
+def test_progress_is_told_and_may_cancel():
+    sound = music(np.random.default_rng(19), 3)
+    told = []
+    place(sound, sound, progress=lambda done, total, what: told.append((done, total, what)))
+    assert told[-1][0] >= 3 * RATE - 1 and {what for *_, what in told} == {"locating"}
+
+    def stop(*_):
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        place(sound, sound, progress=stop)
