@@ -205,10 +205,8 @@ def compare(kind: str, source: Path, work: Path, peers: dict[str, str], rounds: 
     for peer in peers:
         wall_bound, cpu_bound = BOUNDS[kind][peer]
         for name in ("unsum", "unsum --verify"):
-            wall = statistics.median(
-                a.wall_seconds / b.wall_seconds for a, b in zip(runs[name], runs[peer], strict=True)
-            )
-            cpu = statistics.median(a.cpu_seconds / b.cpu_seconds for a, b in zip(runs[name], runs[peer], strict=True))
+            wall = median_ratio(runs[name], runs[peer], "wall_seconds")
+            cpu = median_ratio(runs[name], runs[peer], "cpu_seconds")
             print(f"{name} / {peer}: wall {wall:.3f} (asked {wall_bound}), CPU {cpu:.3f} (asked {cpu_bound})")
         print(f"unsum / {peer}: audio bytes {sizes['unsum'] / sizes[peer]:.4f} (asked 1.000)")
     for name in ("unsum", "unsum --verify"):
@@ -271,7 +269,8 @@ def main() -> None:
             figures["90 minutes"] = long_recording(work, short)
         kept = HERE / "figures" / "recover.json"
         kept.parent.mkdir(exist_ok=True)
-        kept.write_text(json.dumps(figures, indent=1) + "\n")
+        before = json.loads(kept.read_text()) if kept.exists() else {}
+        kept.write_text(json.dumps(before | figures, indent=1) + "\n")
 
 
 def _version(program: str) -> str:

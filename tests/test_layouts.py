@@ -18,7 +18,7 @@ def test_a_list_of_channels_is_a_layout():
     assert layout_name(("FL", "LFE")) == "FL+LFE"
 
 
-@pytest.mark.parametrize("wrong", ["7.2", "FL+FL", "FL+XX", ""])
+@pytest.mark.parametrize("wrong", ["7.2", "FL+FL", "FL+x", "FL + FR", ""])
 def test_an_unknown_layout_is_refused_with_a_hint(wrong):
     with pytest.raises(UsageError, match="unknown layout"):
         layout_channels(wrong)

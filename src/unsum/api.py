@@ -1,5 +1,6 @@
 """The three jobs and their tools as functions: paths in, frozen findings out."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -118,7 +119,9 @@ def recover(
         out_dir=None if out_dir is None else Path(out_dir),
     )
     # All that can be refused at once is refused before the long work, not after it.
+    given: list[Path] = []
     if recipe is not None and not isinstance(recipe, Recipe):
+        given = [Path(recipe)]
         recipe = load_recipe(Path(recipe))
     probe(Path(recording))
     if keep_streams and writes_stems(target):
@@ -128,10 +131,11 @@ def recover(
     if not writes_stems(target):
         reserve_output(target, overwrite=overwrite, inputs=[Path(recording)]).unlink()
     if write_recipe is not None:
-        _check_recipe_target(Path(write_recipe), overwrite=overwrite, inputs=[Path(recording)], output=target)
+        kept = [Path(recording), *given]
+        _check_recipe_target(Path(write_recipe), overwrite=overwrite, inputs=kept, output=target)
     plan, found = plan_recovery(recording, recipe=recipe, output=output, out_dir=out_dir, progress=progress)
     if write_recipe is not None:
-        save_recipe(write_recipe, plan.recipe, found, overwrite=overwrite, inputs=[recording])
+        save_recipe(write_recipe, plan.recipe, found, overwrite=overwrite, inputs=[recording, *given])
     finding = recover_recording(
         plan,
         verify=verify,
@@ -167,11 +171,7 @@ def recover_all(
     """
     if jobs < 1:
         raise UsageError(f"{jobs} jobs; at least 1")
-    if len(recordings) > 1 and options.get("output"):
-        raise UsageError("one output name for several recordings; give --out-dir instead")
-    if len(recordings) > 1 and options.get("write_recipe"):
-        raise UsageError("one recipe to write for several recordings; write the recipe of one of them first")
-    _check_outputs_differ(recordings, options.get("out_dir"))
+    check_batch(recordings, **{name: options.get(name) for name in ("output", "out_dir", "write_recipe")})
     stop = threading.Event()
 
     def one(recording: PathArgument) -> Outcome:
@@ -190,6 +190,11 @@ def recover_all(
             outcome = Outcome(path, recover(path, progress=progress, **options), None)
         except UnsumError as error:
             outcome = Outcome(path, None, error)
+        except Exception as error:
+            # A fault of ours in one file must not cost the others.
+            if os.environ.get("UNSUM_TRACEBACK"):
+                raise
+            outcome = Outcome(path, None, UnsumError(f"internal error: {type(error).__name__}: {error}"))
         finished(outcome)
         return outcome
 
@@ -334,7 +339,11 @@ def recordings_in(paths: Sequence[PathArgument]) -> tuple[Path, ...]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        try:
+            if not path.is_dir():
+                found.append(path)
+                continue
+        except OSError:  # a name that no file can have: reading it will say so
             found.append(path)
             continue
         inside = sorted(
@@ -348,8 +357,23 @@ def recordings_in(paths: Sequence[PathArgument]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _check_outputs_differ(recordings: Sequence[PathArgument], out_dir: PathArgument | None) -> None:
-    """Two recordings of the same name must not write over each other in one folder."""
+def check_batch(
+    recordings: Sequence[PathArgument],
+    *,
+    output: PathArgument | None = None,
+    out_dir: PathArgument | None = None,
+    write_recipe: PathArgument | None = None,
+) -> None:
+    """Refuse a call whose files would write over each other.
+
+    Raises
+    ------
+    UsageError
+    """
+    if len(recordings) > 1 and output is not None:
+        raise UsageError("one output name for several recordings; give --out-dir instead")
+    if len(recordings) > 1 and write_recipe is not None:
+        raise UsageError("one recipe to write for several recordings; write the recipe of one of them first")
     seen: dict[Path, Path] = {}
     for recording in map(Path, recordings):
         target = output_path(recording, output=None, out_dir=None if out_dir is None else Path(out_dir)).resolve()

@@ -6,6 +6,7 @@ tuple of names, in the order they are stored.
 """
 
 import difflib
+import re
 
 from unsum.errors import UsageError
 
@@ -46,8 +47,9 @@ def layout_channels(name: str) -> tuple[str, ...]:
     if name in LAYOUTS:
         return LAYOUTS[name]
     channels = tuple(name.split("+"))
-    known = {channel for layout in LAYOUTS.values() for channel in layout}
-    if len(channels) > 1 and set(channels) <= known and len(set(channels)) == len(channels):
+    # Any channel that a file may have: FLC, TFL, SL, or C0 where it names none.
+    named = all(re.fullmatch(r"[A-Z]{1,4}\d{0,2}", channel) for channel in channels)
+    if len(channels) > 1 and named and len(set(channels)) == len(channels):
         return channels
     near = difflib.get_close_matches(name, LAYOUTS, n=1)
     hint = f"did you mean '{near[0]}'?" if near else "known: " + ", ".join(LAYOUTS)

@@ -315,7 +315,7 @@ def test_writing_the_recipe_never_touches_an_input(tmp_path, capsys):
     assert copy.read_bytes() == RECORDING.read_bytes()
     mine = tmp_path / "mine.toml"
     mine.write_text("# my comments\n" + RECIPE.read_text())
-    assert run(["recover", str(copy), "--recipe", str(mine), "--write-recipe", str(mine), "-n"]) == 5
+    assert run(["recover", str(copy), "--recipe", str(RECIPE), "--write-recipe", str(mine), "-n"]) == 5
     assert mine.read_text().startswith("# my comments")
     assert run(["recover", str(copy), "--recipe", str(RECIPE), "-n", "--write-recipe", "/nowhere/a.toml"]) == 3
     assert run(["recover", str(copy), "--recipe", str(RECIPE), "-o", "x.mkv", "--write-recipe", "x.mkv"]) == 2
@@ -358,3 +358,29 @@ def test_a_recording_with_nothing_to_decode_is_said_to_be_so(tmp_path, capsys):
     told = capsys.readouterr().err
     assert "tiny.mkv" in told
     assert "compression-level" not in told
+
+
+def test_a_dry_run_of_many_goes_on_behind_a_bad_file(tmp_path, capsys):
+    (tmp_path / "a.mkv").write_bytes(b"")
+    (tmp_path / "b.mkv").write_bytes(RECORDING.read_bytes())
+    assert run(["recover", str(tmp_path), "--recipe", str(RECIPE), "-n", "--json"]) == 6
+    bad, good = json.loads(capsys.readouterr().out)["files"]
+    assert bad["error"]["exit_code"] == 3
+    assert good["determined"]
+
+
+def test_a_name_too_long_for_the_file_system_does_not_stop_the_others(tmp_path, capsys):
+    good = tmp_path / "b.mkv"
+    good.write_bytes(RECORDING.read_bytes())
+    command = ["recover", str(tmp_path / ("x" * 300 + ".mkv")), str(good), "--recipe", str(RECIPE)]
+    assert run(command) == 6
+    assert (tmp_path / "b.unsum.mkv").exists()
+
+
+def test_the_recipe_in_use_is_never_overwritten(tmp_path, capsys):
+    mine = tmp_path / "mine.toml"
+    mine.write_text("# my comments\n" + RECIPE.read_text())
+    command = ["recover", str(RECORDING), "--recipe", str(mine), "--write-recipe", str(mine), "-y"]
+    assert run([*command, "--out-dir", str(tmp_path)]) == 3
+    assert run([*command, "-n"]) == 3
+    assert mine.read_text().startswith("# my comments")

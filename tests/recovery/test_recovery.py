@@ -534,3 +534,29 @@ def test_random_recordings_that_once_failed(seed, ffmpeg, tmp_path, monkeypatch)
     random_recipes = importlib.import_module("random_recipes")
     verdict = random_recipes.run_scene(seed, tmp_path, ffmpeg=ffmpeg, verify=True, discover=None)
     assert not verdict.wrong
+
+
+def test_clipping_in_a_channel_that_no_combination_reads_touches_nothing(rng, ffmpeg, tmp_path):
+    sources = some_sources(rng)
+    path = tmp_path / "a.mkv"
+    recipe = record(path, ARTICLE, sources, ffmpeg=ffmpeg)
+    assert recover(path, recipe).clipped == ()
+    # LFE of stream 0 is the desktop's own: voice and zoom do not read it.
+    sources["desktop"].samples[3, 1000:1010] = 32767
+    recipe = record(tmp_path / "b.mkv", ARTICLE, sources, ffmpeg=ffmpeg)
+    finding = recover(tmp_path / "b.mkv", recipe)
+    (stretch,) = finding.clipped
+    assert stretch.sources == ("desktop",)
+    assert "full scale" in source(finding, "desktop").accuracy
+    assert source(finding, "voice").accuracy == source(finding, "zoom").accuracy == "exact"
+
+
+@pytest.mark.parametrize("rate", [8000, 192_000])
+def test_any_sample_rate_is_recovered(rate, rng, ffmpeg, tmp_path):
+    desk = scenes.music_like(rng, 2 * rate, channels=2, rate=rate, peak=8000)
+    voice = scenes.speech_like(rng, 2 * rate, channels=2, rate=rate, peak=8000)
+    path = tmp_path / "a.mkv"
+    scenes.write_recording(path, [desk + voice, desk], ffmpeg=ffmpeg, layouts="stereo", rate=rate)
+    finding = recover(path, '[sources]\nd = "stereo"\nv = "stereo"\n[streams]\n0 = "d + v"\n1 = "d"\n')
+    assert finding.output is not None
+    assert np.array_equal(scenes.decode_pcm(finding.output, ffmpeg=ffmpeg, stream=1), voice)

@@ -73,7 +73,7 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            click.echo(f"unsum: cannot write the report: {error.strerror}", err=True)
+            click.echo(f"unsum: {error.filename or 'standard output'}: {error.strerror}", err=True)
             return 3
         # The reader of our output has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

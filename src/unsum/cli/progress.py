@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 
 class ProgressDisplay:
@@ -16,6 +17,7 @@ class ProgressDisplay:
 
     def __init__(self, *, quiet: bool) -> None:
         self._bars = None
+        self._tasks: dict[Path, Any] = {}
         if not quiet and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -40,13 +42,19 @@ class ProgressDisplay:
         if self._bars is not None:
             self._bars.stop()
 
+    def finish(self, path: Path) -> None:
+        """Take the bar of a finished file away."""
+        task = self._tasks.pop(path, None)
+        if self._bars is not None and task is not None:
+            self._bars.remove_task(task)
+
     def start(self, path: Path) -> Callable[[float, float, str], None] | None:
         """A callback ``(done_seconds, total_seconds, what)`` for one file."""
         bars = self._bars
         if bars is None:
             return None
         name = path.name if len(path.name) <= 28 else path.name[:25] + "..."
-        task = bars.add_task(name, total=None, speed="")
+        task = self._tasks[path] = bars.add_task(name, total=None, speed="")
         lock = threading.Lock()
         state = {"what": "", "began": time.monotonic(), "from": 0.0}
 

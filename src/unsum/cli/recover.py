@@ -78,31 +78,52 @@ def recover_command(
 
     from unsum import api
     from unsum.cli.progress import ProgressDisplay
-    from unsum.errors import UsageError
-    from unsum.report.recovery import error_lines, finding_text, outcomes_json, plan_dict, plan_text, warning_lines
+    from unsum.errors import UnsumError, UsageError
+    from unsum.report.recovery import (
+        error_lines,
+        failure_dict,
+        finding_text,
+        outcomes_json,
+        plan_dict,
+        plan_text,
+        warning_lines,
+    )
 
     paths = api.recordings_in(recordings)
     if as_json and export_ffmpeg:
         raise UsageError("--export-ffmpeg prints a command, not JSON; leave one of the two out")
     if dry_run or export_ffmpeg:
-        plans = []
+        api.check_batch(paths, output=output, out_dir=out_dir, write_recipe=write_recipe)
+        plans, failed = [], []
         with ProgressDisplay(quiet=quiet) as display:
             for path in paths:
                 tell = display.start(path)
-                plan, found = api.plan_recovery(path, recipe=recipe, output=output, out_dir=out_dir, progress=tell)
-                if write_recipe is not None:
-                    api.save_recipe(write_recipe, plan.recipe, found, overwrite=overwrite, inputs=paths)
-                if export_ffmpeg:
-                    _show_ffmpeg(plan, compression_level=compression_level, keep_streams=keep_streams, progress=tell)
-                elif as_json:
-                    plans.append(plan_dict(plan, found))
-                else:
-                    click.echo(plan_text(plan, found))
+                try:
+                    plan, found = api.plan_recovery(path, recipe=recipe, output=output, out_dir=out_dir, progress=tell)
+                    if write_recipe is not None:
+                        kept = [*paths, *([recipe] if recipe else [])]
+                        api.save_recipe(write_recipe, plan.recipe, found, overwrite=overwrite, inputs=kept)
+                    if export_ffmpeg:
+                        _show_ffmpeg(
+                            plan, compression_level=compression_level, keep_streams=keep_streams, progress=tell
+                        )
+                    elif as_json:
+                        plans.append(plan_dict(plan, found))
+                    else:
+                        click.echo(plan_text(plan, found))
+                except UnsumError as error:
+                    if len(paths) == 1 and not as_json:
+                        raise
+                    failed.append(error)
+                    plans.append(failure_dict(path, error))
+                    click.echo(f"unsum: {path.name}: {error}", err=True)
+                display.finish(path)
         if as_json:
             click.echo(json.dumps({"files": plans}, indent=1, ensure_ascii=False))
-        return 0
+        return 0 if not failed else failed[0].exit_code if len(paths) == 1 else 6
 
     def finished(outcome: "api.Outcome") -> None:
+        display.finish(outcome.input)
         if outcome.error is not None:
             if as_json and len(paths) == 1:
                 click.echo(f"unsum: {outcome.error}", err=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unsum.errors import RefusedError
 from unsum.media.decode import DecodeReport
@@ -73,9 +74,9 @@ def _find(recording: Recording, look: FirstLook, *, separate: bool, progress: Pr
     return finder.conclude()
 
 
-def _valid(block: AlignedBlock, bits: dict[int, int | None]) -> np.ndarray | None:
+def _valid(block: AlignedBlock, bits: dict[int, int | None]) -> NDArray[np.bool_] | None:
     """Where no stream is missing or at full scale; None means everywhere."""
-    valid = None
+    valid: NDArray[np.bool_] | None = None
     for ranges in block.missing.values():
         valid = np.ones(block.length, bool) if valid is None else valid
         for start, stop in ranges:
@@ -83,6 +84,9 @@ def _valid(block: AlignedBlock, bits: dict[int, int | None]) -> np.ndarray | Non
     for stream, samples in block.samples.items():
         length = bits[stream]
         if length is None:
+            finite = np.asarray(np.isfinite(samples).all(axis=0))
+            if not finite.all():
+                valid = finite if valid is None else np.logical_and(valid, finite)
             continue
         top = (1 << (length - 1)) - 1
         least, greatest = channel_extremes(samples)

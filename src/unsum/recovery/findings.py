@@ -92,7 +92,18 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryFinding:
-    """All that is told about one recording."""
+    """All that is told about one recording.
+
+    Attributes
+    ----------
+    output : the new file; None where every source has a file of its own
+    written : all files that were written
+    arithmetic : how the recorder summed: "exact", "rounded", "approximate" (lossy or float), "unchecked"
+    late_samples : {stream: samples} by which it was late against its timestamps, and was moved
+    samples : length of the common time line
+    kept_streams : original audio streams that were copied
+    evidence : what speaks for the recipe, where it was found from the audio
+    """
 
     input: Path
     output: Path | None

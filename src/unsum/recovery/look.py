@@ -77,10 +77,10 @@ def first_look(
         if block.length < WINDOW or block.missing or sum(map(np.any, block.samples.values())) < min(2, len(streams)):
             return False
         if len(kept) < _WINDOWS_KEPT:
-            kept.append({stream: samples.copy(order="K") for stream, samples in block.samples.items()})
+            kept.append({stream: np.nan_to_num(samples) for stream, samples in block.samples.items()})
         seen += 1
         if seen <= _EVERY_WINDOW or seen % _THEN_EVERY == 0:
-            meter.observe(block.samples)
+            meter.observe({stream: np.nan_to_num(samples, copy=False) for stream, samples in block.samples.items()})
         return meter.settled and seen >= 2
 
     frames = read_frames(path, streams, report=DecodeReport(), threads=True, separate=separate)

@@ -1,8 +1,8 @@
 """What is measured while the blocks go by: checks, clipping, gaps, peaks."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +68,8 @@ class CheckMeter:
         self.error_energy = 0.0
         self.term_energy = 0.0
         self.first_failure: int | None = None
-        self.last_failure = 0
 
-    def observe(self, start: int, columns: Columns, clipped: Mapping[int, NDArray[np.bool_]]) -> None:
+    def observe(self, start: int, columns: Columns, clipped: Mapping[StreamChannel, NDArray[np.bool_]]) -> None:
         """Evaluate on the next block; samples where a stream is clipped are not held against it."""
         error, _ = columns.evaluate(self.form)
         self.samples += len(error)
@@ -80,19 +79,18 @@ class CheckMeter:
         if not error.any():
             return
         self.error_energy += _energy(error.astype(np.float64))
-        for stream in self.check.streams:
-            if stream in clipped:
-                excused = np.abs(error[clipped[stream]])
+        for key, _ in self.form.terms:
+            if key in clipped:
+                excused = np.abs(error[clipped[key]])
                 self.clipped_errors += int(np.count_nonzero(excused))
                 self.clipped_max = max(self.clipped_max, float(excused.max(initial=0)))
-                error[clipped[stream]] = 0
+                error[clipped[key]] = 0
         magnitude = np.abs(error)
         self.nonzero += int(np.count_nonzero(magnitude))
         self.max_error = max(self.max_error, float(magnitude.max()))
         beyond = np.flatnonzero(magnitude > self.allowed)
         if len(beyond):
             self.failing += len(beyond)
-            self.last_failure = start + int(beyond[-1])
             if self.first_failure is None:
                 self.first_failure = start + int(beyond[0])
 
@@ -121,42 +119,77 @@ class CheckMeter:
 
 
 @dataclass(slots=True)
+class _Stretch:
+    """Samples at full scale in one stream, near each other."""
+
+    stream: int
+    start: int
+    stop: int
+    samples: int
+    channels: set[str]
+
+
 class ClippingMeter:
     """Samples at full scale, joined to ranges."""
 
-    sample_rate: int
-    formats: Mapping[int, StreamFormat]
-    ranges: list[list[int]] = field(default_factory=list)  # stream, start, stop, samples
+    def __init__(self, sample_rate: int, formats: Mapping[int, StreamFormat]) -> None:
+        self.sample_rate = sample_rate
+        self.counts: dict[StreamChannel, int] = {}
+        self._formats = formats
+        self._join = int(_JOIN_SECONDS * sample_rate)
+        self._done: list[_Stretch] = []
+        self._latest: dict[int, _Stretch] = {}
 
     def observe(
         self, start: int, stream: int, samples: NDArray, extremes: tuple[NDArray, NDArray]
-    ) -> NDArray[np.bool_] | None:
-        """A mask of the clipped samples of a block, (samples,), or None if there are none."""
-        bits = self.formats[stream].bits
-        if bits is None:
-            return None
-        top, bottom = (1 << (bits - 1)) - 1, -(1 << (bits - 1))
-        if extremes[1].max() < top and extremes[0].min() > bottom:
-            return None
-        full = (samples == top) | (samples == bottom)
-        mask = full.any(axis=0)
-        at = np.flatnonzero(mask)
-        join = int(_JOIN_SECONDS * self.sample_rate)
-        counts = full.sum(axis=0)
-        for run in np.split(at, np.flatnonzero(np.diff(at) > join) + 1):
-            first, last, count = start + int(run[0]), start + int(run[-1]) + 1, int(counts[run].sum())
-            latest = next((r for r in reversed(self.ranges) if r[0] == stream), None)
-            if latest is not None and first - latest[2] <= join:
-                latest[2], latest[3] = last, latest[3] + count
-            else:
-                self.ranges.append([stream, first, last, count])
-        return mask
+    ) -> dict[StreamChannel, NDArray[np.bool_]]:
+        """A mask (samples,) of the clipped samples of every channel of a block that has some."""
+        form = self._formats[stream]
+        if form.bits is None:
+            return {}
+        top, bottom = (1 << (form.bits - 1)) - 1, -(1 << (form.bits - 1))
+        masks = {}
+        for c in np.flatnonzero((extremes[1] >= top) | (extremes[0] <= bottom)):
+            key = StreamChannel(stream, form.channels[c])
+            masks[key] = (samples[c] == top) | (samples[c] == bottom)
+            self.counts[key] = self.counts.get(key, 0) + int(np.count_nonzero(masks[key]))
+        if masks:
+            self._note(start, stream, masks)
+        return masks
 
-    def findings(self, sources_of: Mapping[int, tuple[str, ...]]) -> tuple[ClippedRange, ...]:
+    def _note(self, start: int, stream: int, masks: Mapping[StreamChannel, NDArray[np.bool_]]) -> None:
+        counts = np.sum(list(masks.values()), axis=0)
+        at = np.flatnonzero(counts)
+        for run in np.split(at, np.flatnonzero(np.diff(at) > self._join) + 1):
+            first, last = int(run[0]), int(run[-1]) + 1
+            channels = {key.channel for key, mask in masks.items() if mask[first:last].any()}
+            new = _Stretch(stream, start + first, start + last, int(counts[run].sum()), channels)
+            latest = self._latest.get(stream)
+            if latest is not None and new.start - latest.stop <= self._join:
+                latest.stop, latest.samples = new.stop, latest.samples + new.samples
+                latest.channels |= channels
+            else:
+                self._latest[stream] = new
+                self._done.append(new)
+
+    def findings(self, sources_of: Mapping[StreamChannel, Collection[str]]) -> tuple[ClippedRange, ...]:
+        """The ranges, with the sources that each touches."""
         rate = self.sample_rate
         return tuple(
-            ClippedRange(stream, start / rate, stop / rate, samples, sources_of.get(stream, ()))
-            for stream, start, stop, samples in sorted(self.ranges)
+            ClippedRange(
+                stream=stretch.stream,
+                start_seconds=stretch.start / rate,
+                stop_seconds=stretch.stop / rate,
+                samples=stretch.samples,
+                sources=tuple(
+                    dict.fromkeys(
+                        name
+                        for channel in sorted(stretch.channels)
+                        for name in sources_of.get(StreamChannel(stretch.stream, channel), ())
+                    )
+                ),
+            )
+            for stretch in sorted(self._done, key=lambda one: (one.stream, one.start))
         )
 
 
@@ -178,8 +211,3 @@ class RangeList:
     @property
     def samples(self) -> int:
         return sum(b - a for a, b in self.ranges)
-
-
-def used_channels(terms: Mapping[object, tuple[tuple[StreamChannel, object], ...]]) -> set[StreamChannel]:
-    """All stream channels that some combinations read."""
-    return {key for combination in terms.values() for key, _ in combination}

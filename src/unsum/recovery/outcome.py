@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from unsum.recovery.findings import RecoveryFinding, SourceFinding, Verification
 from unsum.recovery.meters import FLOAT_NULL_DB, LOSSY_NULL_DB, recorder_error
+from unsum.recovery.outputs import writes_stems
 from unsum.recovery.remarks import clock_time, remarks
 from unsum.recovery.untangle import Algebra, PassResult, odd_sums
 from unsum.streams.arithmetic import bits_needed
-from unsum.streams.equations import SourceChannel
+from unsum.streams.equations import SourceChannel, StreamChannel
 from unsum.streams.recipe import Source, format_recipe
 from unsum.streams.solve import Terms
 
@@ -82,14 +83,13 @@ def finding_of(
     checks = tuple(meter.finding(rate) for meter in result.checks)
     arithmetic = _arithmetic(plan, result)
     bound = partial(_rounding_lsb, plan, noisy=_shows_float32(plan, result))
-    sources_of = {
-        stream.number: tuple(
-            name
-            for name, combinations in result.combinations.items()
-            if any(key.stream == stream.number for terms in combinations for key, _ in terms)
-        )
-        for stream in plan.streams
+    used = {
+        name: {key for terms in combinations for key, _ in terms} for name, combinations in result.combinations.items()
     }
+    sources_of: dict[StreamChannel, list[str]] = {}
+    for name, keys in used.items():
+        for key in keys:
+            sources_of.setdefault(key, []).append(name)
     clipped = result.clipping.findings(sources_of)
     names = {source.name for source in written}
     sources = []
@@ -122,7 +122,10 @@ def finding_of(
                     bound=bound,
                     adrift=_adrift(plan, result),
                 )
-                + _but_for_clipping(sum(r.samples for r in clipped if source.name in r.sources)),
+                + _exceptions(
+                    sum(result.clipping.counts.get(key, 0) for key in used.get(source.name, ())),
+                    meter.gaps.samples if meter else 0,
+                ),
                 peak_db=peak,
                 odd_samples=meter.odd_samples if meter else 0,
                 gaps=meter.gaps.seconds(rate) if meter else (),
@@ -130,7 +133,7 @@ def finding_of(
         )
     return RecoveryFinding(
         input=plan.recording.path,
-        output=paths[0] if len(paths) == 1 else plan.output,
+        output=None if writes_stems(plan.output) else plan.output,
         written=paths,
         sources=tuple(sources),
         checks=checks,
@@ -146,8 +149,11 @@ def finding_of(
     )
 
 
-def _but_for_clipping(samples: int) -> str:
-    return f", but for {samples} samples at full scale" if samples else ""
+def _exceptions(clipped: int, unknown: int) -> str:
+    """Where an accuracy does not hold."""
+    told = [f"{clipped} samples at full scale"] if clipped else []
+    told += [f"{unknown} samples where a stream is missing"] if unknown else []
+    return f", but for {' and '.join(told)}" if told else ""
 
 
 def _arithmetic(plan: "Plan", result: PassResult) -> str:

@@ -78,6 +78,8 @@ def _on_reading(plan: "Plan", result: PassResult) -> Iterator[str]:
         kind = "missing" if gap.samples > 0 else "doubled and dropped"
         sure = gap.reason if gap.exact else f"{gap.reason}, length known from timestamps only"
         yield f"stream {gap.stream}: {length} {kind} at {clock_time(gap.at / rate)} ({sure})"
+    for stream, count in sorted(result.not_finite.items()):
+        yield f"stream {stream}: {count} samples are no numbers (NaN or infinite); taken as silence"
     errors = result.report.errors
     for stream, seconds, reason in errors[:_LISTED]:
         yield f"stream {stream}: a packet at {clock_time(seconds)} cannot be decoded ({reason}); treated as a hole"

@@ -64,6 +64,7 @@ class PassResult:
     report: DecodeReport
     digests: list["BlockDigest"]
     missing: dict[int, RangeList]
+    not_finite: Mapping[int, int]  # samples of each float stream that are no numbers, taken as silence
     combinations: dict[str, set[Terms]]
 
 
@@ -83,8 +84,7 @@ class Untangler:
     Parameters
     ----------
     algebra : Algebra
-    written : names of the sources that are to be given out, each with the
-        sample type it is given in
+    written : names of the sources that are to be given out
     """
 
     def __init__(self, algebra: Algebra, *, written: Sequence[str], sample_rate: int) -> None:
@@ -98,6 +98,7 @@ class Untangler:
         self.clipping = ClippingMeter(sample_rate, algebra.grid.formats)
         self.sources = {source.name: SourceMeter() for source in self.written}
         self.missing = {stream: RangeList() for stream in self.streams}
+        self.not_finite: dict[int, int] = {}
         self._passages: dict[frozenset[int], _Passage] = {}
         bits = algebra.grid.bits
         self.output_dtype = np.dtype(np.float64 if bits is None else np.int16 if bits <= 16 else np.int32)
@@ -127,12 +128,11 @@ class Untangler:
         plan = self._passages.get(present)
         if plan is None:
             plan = self._passages[present] = self._plan(present)
+        samples = {stream: self._finite(stream, channels) for stream, channels in samples.items()}
         extremes = {stream: channel_extremes(channels) for stream, channels in samples.items()}
-        clipped = {}
+        clipped: dict[StreamChannel, NDArray[np.bool_]] = {}
         for stream, channels in samples.items():
-            mask = self.clipping.observe(start, stream, channels, extremes[stream])
-            if mask is not None:
-                clipped[stream] = mask
+            clipped |= self.clipping.observe(start, stream, channels, extremes[stream])
         columns = Columns(samples, self.algebra.grid, plan.dtype)
         for meter in plan.checks:
             if meter.single is not None:
@@ -142,12 +142,21 @@ class Untangler:
                     meter.observe_silence(length)
                     continue
             meter.observe(start, columns, clipped)
-        # Clipped sums need not divide, whatever the recorder does.
-        ignore = np.logical_or.reduce(list(clipped.values())) if clipped else None
         return {
-            source.name: self._source(source, plan, start, length, samples, columns, extremes, ignore)
+            source.name: self._source(source, plan, start, length, samples, columns, extremes, clipped)
             for source in self.written
         }
+
+    def _finite(self, stream: int, samples: NDArray) -> NDArray:
+        """Samples of a float stream with silence for what is no number; integers as they are."""
+        if samples.dtype.kind != "f":
+            return samples
+        wrong = ~np.isfinite(samples)
+        count = int(np.count_nonzero(wrong))
+        if not count:
+            return samples
+        self.not_finite[stream] = self.not_finite.get(stream, 0) + count
+        return np.where(wrong, samples.dtype.type(0), samples)
 
     def _source(
         self,
@@ -158,12 +167,15 @@ class Untangler:
         samples: Mapping[int, NDArray],
         columns: Columns,
         extremes: Mapping[int, tuple[NDArray, NDArray]],
-        ignore: NDArray[np.bool_] | None,
+        clipped: Mapping[StreamChannel, NDArray[np.bool_]],
     ) -> NDArray:
         meter = self.sources[source.name]
         if source.name not in plan.complete:
             meter.gaps.add(start, start + length)
         composition = plan.compositions[source.name]
+        # Clipped sums need not divide, whatever the recorder does.
+        used = {key for form in composition.forms if form for key, _ in form.terms} & clipped.keys()
+        ignore = np.logical_or.reduce([clipped[key] for key in used]) if used else None
         out, computed, odd = composition.compose(columns, samples, length, self.output_dtype, ignore=ignore)
         meter.odd_samples += odd
         number = int if self.algebra.grid.bits is not None else float
@@ -250,6 +262,7 @@ def run_pass(
         digests=kept,
         missing=untangler.missing,
         combinations=untangler.combinations,
+        not_finite=untangler.not_finite,
     )
 
 

@@ -14,7 +14,7 @@ from unsum.recovery.aligned import Progress, aligned_items, sample_dtype, start_
 from unsum.recovery.findings import Verification
 from unsum.recovery.untangle import BlockDigest, checksums, remix_forms, whole_passages
 from unsum.streams.arithmetic import Columns, Composition, Grid, StreamFormat
-from unsum.streams.assembly import AlignedBlock
+from unsum.streams.assembly import BLOCK_SAMPLES, AlignedBlock
 from unsum.streams.equations import Equations, StreamChannel
 from unsum.streams.recipe import Source
 
@@ -108,7 +108,7 @@ def verify_written(
     if not originals:
         return Verification({}, 0, {}, not_rebuilt)
     remix = Remixer(equations, sources, originals, grid)
-    total = len(digests)
+    total, seconds = len(digests), BLOCK_SAMPLES / streams[0].sample_rate
     number = {source.name: n for n, source in enumerate(sources)}
     suspicious = False
     assert grid.bits is not None, "floating point is not compared"
@@ -124,7 +124,7 @@ def verify_written(
             suspicious = True
             break
         if progress is not None:
-            progress(n + 1, total, "verifying")
+            progress((n + 1) * seconds, total * seconds, "verifying")
     if not suspicious:
         return Verification(dict.fromkeys(originals, 0), 0, dict(lost), not_rebuilt)
 
@@ -151,7 +151,7 @@ def verify_written(
                     differing[s] += int(np.count_nonzero(difference))
                     greatest = max(greatest, int(np.abs(difference).max()))
         if progress is not None:
-            progress(n + 1, total, "comparing sample by sample")
+            progress((n + 1) * seconds, total * seconds, "comparing sample by sample")
     return Verification(differing, greatest, dict(lost), not_rebuilt)
 
 
@@ -162,7 +162,7 @@ def _written_blocks(
     files: dict[Path, dict[int, int]] = {}
     for name, (path, stream) in written.items():
         files.setdefault(path, {})[stream] = number[name]
-    for parts in zip(*(_file_blocks(path, chosen, bits=bits) for path, chosen in files.items()), strict=True):
+    for parts in zip(*(_file_blocks(path, chosen, bits=bits) for path, chosen in files.items()), strict=False):
         samples = {source: channels for part in parts for source, channels in part.samples.items()}
         yield AlignedBlock(parts[0].start, parts[0].length, samples, {})
 

@@ -3,8 +3,10 @@
 import json
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unsum.errors import UnsumError
 from unsum.recovery.findings import CheckFinding, RecoveryFinding, SourceFinding
 from unsum.recovery.remarks import clock_time
 from unsum.streams.recipe import format_recipe
@@ -199,18 +201,21 @@ def plan_dict(plan: "Plan", found: "FoundRecipe | None") -> dict[str, Any]:
 
 def outcomes_json(outcomes: Sequence[Any]) -> str:
     """One object for a whole call, as the command line's contract has it."""
-    return json.dumps({"files": [_outcome(outcome) for outcome in outcomes]}, indent=1, ensure_ascii=False)
+    return json.dumps(
+        {"files": [_outcome(outcome) for outcome in outcomes]}, indent=1, ensure_ascii=False, allow_nan=False
+    )
 
 
 def _outcome(outcome: Any) -> dict[str, Any]:
     if outcome.finding is None:
-        error = outcome.error
-        return {
-            "input": str(outcome.input),
-            "output": None,
-            "error": {"kind": type(error).__name__, "exit_code": error.exit_code, "message": str(error)},
-        }
+        return failure_dict(outcome.input, outcome.error)
     return finding_dict(outcome.finding)
+
+
+def failure_dict(path: Path, error: UnsumError) -> dict[str, Any]:
+    """A file that failed, as plain values."""
+    told = {"kind": type(error).__name__, "exit_code": error.exit_code, "message": str(error)}
+    return {"input": str(path), "output": None, "error": told}
 
 
 def finding_dict(finding: RecoveryFinding) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class OffsetMeter:
     ) -> None:
         self._pairs = pairs
         self._channels = stream_channels
-        self._meters = {pair: WhitenedCorrelation(window=WINDOW, max_lag=max_lag) for pair in pairs}
+        self._meters = {pair: WhitenedCorrelation(window=WINDOW, max_lag=min(max_lag, WINDOW // 2)) for pair in pairs}
         self._found: dict[tuple[int, int], LagEstimate] = {}
         self._confirmed: set[tuple[int, int]] = set()
 
