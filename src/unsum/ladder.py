@@ -36,7 +36,7 @@ from unsum.problem import Problem, as_float
 RUNGS = ("exact", "gain", "fir", "reverb")
 
 # A rung is kept if it gains this much on held-out samples.
-KEPT_DB = 0.05
+KEPT_DB = 0.02
 # Integers win unless something fitted is better by more than this: independent sounds on top
 # of them make any fit a little worse than the truth, never better.
 EXACT_LOSES_DB = 0.01

@@ -1,0 +1,111 @@
+"""From arrays to an analysis: what is found, what is kept, what is left alone."""
+
+import math
+
+import numpy as np
+import pytest
+import scenes
+
+from unsum.engine import subtract
+from unsum.errors import InputError
+from unsum.ladder import analyse
+from unsum.problem import ArraySource, Problem
+
+RATE = 16000
+
+
+def source(name: str, samples: np.ndarray, *, bits: int | None = 16) -> ArraySource:
+    names = ("FC",) if len(samples) == 1 else ("FL", "FR")
+    return ArraySource(name, samples, RATE, names, bits=bits)
+
+
+def residual(problem: Problem, analysis) -> np.ndarray:
+    return np.concatenate([block.residual for block in subtract(problem, analysis.model)], axis=1)
+
+
+@pytest.mark.parametrize("delay", [0, 12_345, -7_001])
+def test_a_sum_of_integers_is_taken_apart_bit_for_bit(delay, rng):
+    song = scenes.music_like(rng, 12 * RATE, channels=2, rate=RATE, peak=9000)
+    talk = scenes.speech_like(rng, 12 * RATE, channels=2, rate=RATE, peak=9000)
+    mixture = talk.copy()
+    first, last = max(0, delay), min(12 * RATE, 12 * RATE + delay)
+    mixture[:, first:last] += song[:, first - delay : last - delay]
+    problem = Problem(source("mix", mixture), (source("song", song),))
+    analysis = analyse(problem)
+    assert analysis.model.contributions["song"].exact_gains == {(0, 0): 1, (1, 1): 1}
+    assert round(analysis.model.contributions["song"].warp.delay_seconds * RATE) == delay
+    assert np.array_equal(residual(problem, analysis), talk)
+
+
+def test_the_mixture_itself_leaves_digital_silence(rng):
+    song = scenes.music_like(rng, 8 * RATE, channels=2, rate=RATE, peak=9000)
+    problem = Problem(source("mix", song), (source("song", song),))
+    analysis = analyse(problem)
+    assert analysis.null_db == -math.inf
+    assert not residual(problem, analysis).any()
+
+
+def test_an_unrelated_reference_leaves_every_bit(rng):
+    song = scenes.music_like(rng, 8 * RATE, channels=2, rate=RATE, peak=9000)
+    talk = scenes.speech_like(rng, 8 * RATE, channels=2, rate=RATE, peak=9000)
+    problem = Problem(source("talk", talk), (source("song", song),))
+    analysis = analyse(problem)
+    assert analysis.nothing_found
+    assert np.array_equal(residual(problem, analysis), talk)
+
+
+def test_a_filtered_song_is_found_late_and_taken_down_to_the_talk(rng):
+    song = scenes.music_like(rng, 20 * RATE, channels=1, rate=RATE, peak=9000)
+    talk = scenes.speech_like(rng, 20 * RATE, channels=1, rate=RATE, peak=1500)
+    room = rng.standard_normal(60) * np.exp(-np.arange(60) / 12)
+    heard = np.zeros(20 * RATE)
+    heard[4000:] = np.convolve(song[0], 0.5 * room / np.abs(room).sum() * 3)[: 20 * RATE - 4000]
+    mixture = np.rint(heard + talk[0])[np.newaxis].astype(np.int32)
+    problem = Problem(source("mix", mixture), (source("song", song),))
+    analysis = analyse(problem)
+    assert analysis.model.present == ("song",)
+    assert [step.rung for step in analysis.steps if step.kept][-1] == "fir"
+    left = residual(problem, analysis)[0, 8000:-8000] - talk[0, 8000:-8000]
+    depth = 10 * np.log10(np.mean(left.astype(float) ** 2) / np.mean(heard[8000:-8000] ** 2))
+    assert depth < -28.0
+
+
+def test_images_and_residual_add_up_to_the_mixture(rng):
+    song = scenes.music_like(rng, 12 * RATE, channels=2, rate=RATE, peak=9000)
+    talk = scenes.speech_like(rng, 12 * RATE, channels=2, rate=RATE, peak=4000)
+    mixture = (talk + np.rint(0.3721 * song)).astype(np.int32)
+    problem = Problem(source("mix", mixture), (source("song", song),))
+    analysis = analyse(problem)
+    for block in subtract(problem, analysis.model):
+        total = block.images["song"] * 2.0**15 + block.residual
+        assert np.abs(total - block.mixture).max() <= 0.5 + 1e-6
+
+
+def test_two_references_are_taken_out_together(rng):
+    song = scenes.music_like(rng, 12 * RATE, channels=2, rate=RATE, peak=6000)
+    jingle = scenes.noise_bursts(rng, 12 * RATE, channels=2, rate=RATE, peak=6000)
+    talk = scenes.speech_like(rng, 12 * RATE, channels=2, rate=RATE, peak=6000)
+    mixture = (song + jingle + talk).astype(np.int32)
+    problem = Problem(source("mix", mixture), (source("song", song), source("jingle", jingle)))
+    analysis = analyse(problem)
+    assert np.array_equal(residual(problem, analysis), talk)
+
+
+def test_not_a_number_is_refused(rng):
+    song = scenes.music_like(rng, 4 * RATE, channels=1, rate=RATE, peak=9000) / 32768.0
+    song[0, 1000] = np.nan
+    clean = np.nan_to_num(song)
+    with pytest.raises(InputError, match=r"NaN|finite"):
+        analyse(Problem(source("mix", clean, bits=None), (source("song", song, bits=None),)))
+
+
+def test_references_of_another_rate_are_resampled(rng):
+    song = ArraySource("song", scenes.music_like(rng, 8 * 44100, channels=1, rate=44100, peak=9000), 44100, ("FC",), 16)
+    problem = Problem.at_one_rate(source("mix", np.zeros((1, RATE), np.int32)), [song])
+    blocks = list(problem.references[0].blocks())
+    assert abs(sum(block.shape[1] for block in blocks) - 8 * RATE) <= 2
+
+
+def test_an_array_without_its_word_length_is_refused():
+    with pytest.raises(InputError, match="name the bits of integers"):
+        ArraySource("x", np.zeros((1, 10), np.int16), RATE, ("FC",))
