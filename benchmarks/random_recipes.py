@@ -42,7 +42,8 @@ from scenes import CHANNELS, LEAD_SAMPLES, Lost, Scene  # pyright: ignore[report
 from unsum.errors import UnsumError
 from unsum.media.probe import probe
 from unsum.recovery.findings import RecoveryFinding, SourceFinding
-from unsum.recovery.recover import make_plan, recover_recording
+from unsum.recovery.plan import make_plan
+from unsum.recovery.recover import recover_recording
 from unsum.streams.equations import mixing_equations
 from unsum.streams.recipe import Recipe, format_recipe, parse_recipe
 

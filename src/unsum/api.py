@@ -18,7 +18,8 @@ from unsum.media.remux import make_folder, reserve_output, write_error
 from unsum.recovery.discovery import FoundRecipe, discover_recipe
 from unsum.recovery.findings import RecoveryFinding
 from unsum.recovery.outputs import output_path, writes_stems
-from unsum.recovery.recover import Plan, make_plan, recover_recording
+from unsum.recovery.plan import Plan, make_plan
+from unsum.recovery.recover import recover_recording
 from unsum.streams.recipe import Recipe, format_recipe, load_recipe
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ def test_a_song_comes_out_of_a_video_bit_for_bit(folder, sounds, tmp_path, ffmpe
     assert np.array_equal(scenes.decode_pcm(target, ffmpeg=ffmpeg), sounds[1])
     before, after = (scenes.probe_json(path) for path in (folder / "party.mkv", target))
     if before and after:
-        video = [[s["index"] for s in told["streams"] if s["codec_type"] == "video"][0] for told in (before, after)]
+        video = [next(s["index"] for s in told["streams"] if s["codec_type"] == "video") for told in (before, after)]
         packets = [
             scenes.packet_fingerprints(path)[index]
             for path, index in zip((folder / "party.mkv", target), video, strict=True)

@@ -14,7 +14,8 @@ from scenes import Equation, Source, Term
 from unsum.errors import RefusedError
 from unsum.export.ffmpeg import FfmpegExport, export_command, shell_command
 from unsum.media.probe import probe
-from unsum.recovery.recover import Plan, make_plan, recover_recording
+from unsum.recovery.plan import Plan, make_plan
+from unsum.recovery.recover import recover_recording
 from unsum.streams.recipe import parse_recipe
 
 RATE = 48000

@@ -11,7 +11,8 @@ from scenes import Equation, Source, Term
 
 from unsum.errors import InputError, OutputError, RefusedError, UsageError
 from unsum.media.probe import probe
-from unsum.recovery.recover import make_plan, recover_recording
+from unsum.recovery.plan import make_plan
+from unsum.recovery.recover import recover_recording
 from unsum.streams.recipe import parse_recipe
 
 RATE = 48000

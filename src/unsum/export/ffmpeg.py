@@ -21,10 +21,12 @@ from unsum.layouts import layout_name
 from unsum.media.encode import OutputAudio
 from unsum.media.remux import CONTAINERS
 from unsum.media.timeline import Discontinuity
+from unsum.recovery.algebra import Algebra
 from unsum.recovery.aligned import Progress
 from unsum.recovery.outputs import writes_stems, written_paths
-from unsum.recovery.recover import Plan, measure_recording
-from unsum.recovery.untangle import Algebra, PassResult
+from unsum.recovery.plan import Plan
+from unsum.recovery.recover import measure_recording
+from unsum.recovery.untangle import PassResult
 from unsum.streams.equations import SourceChannel, StreamChannel
 from unsum.streams.recipe import Source
 

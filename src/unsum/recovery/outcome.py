@@ -4,28 +4,26 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from unsum.recovery.algebra import Algebra
 from unsum.recovery.findings import RecoveryFinding, SourceFinding, Verification
 from unsum.recovery.meters import FLOAT_NULL_DB, LOSSY_NULL_DB, recorder_error
 from unsum.recovery.outputs import writes_stems
+from unsum.recovery.plan import Plan
 from unsum.recovery.remarks import clock_time, remarks
-from unsum.recovery.untangle import Algebra, PassResult, odd_sums
+from unsum.recovery.untangle import PassResult, odd_sums
 from unsum.streams.arithmetic import bits_needed
 from unsum.streams.equations import SourceChannel, StreamChannel
 from unsum.streams.recipe import Source, format_recipe
 from unsum.streams.solve import Terms
 
-if TYPE_CHECKING:
-    from unsum.recovery.recover import Plan
 
-
-def tolerated_null_db(plan: "Plan") -> float:
+def tolerated_null_db(plan: Plan) -> float:
     """How deep an equation must null where the streams cannot fulfil it exactly."""
     return FLOAT_NULL_DB if all(stream.lossless for stream in plan.streams) else LOSSY_NULL_DB
 
 
-def contradiction(plan: "Plan", result: PassResult) -> str | None:
+def contradiction(plan: Plan, result: PassResult) -> str | None:
     """Why the audio contradicts the recipe, in one line; None if it does not."""
     rate = plan.streams[0].sample_rate
     failed = []
@@ -54,7 +52,7 @@ def contradiction(plan: "Plan", result: PassResult) -> str | None:
     )
 
 
-def _fractions_where_sums_are_whole(plan: "Plan", result: PassResult) -> list[str]:
+def _fractions_where_sums_are_whole(plan: Plan, result: PassResult) -> list[str]:
     """Sources that come out between whole samples, although recipe and recorder add whole samples."""
     if not odd_sums(plan.equations, result.sources) or _arithmetic(plan, result) != "exact":
         return []
@@ -66,7 +64,7 @@ def _fractions_where_sums_are_whole(plan: "Plan", result: PassResult) -> list[st
 
 
 def finding_of(
-    plan: "Plan",
+    plan: Plan,
     result: PassResult,
     *,
     algebra: Algebra,
@@ -156,7 +154,7 @@ def _exceptions(clipped: int, unknown: int) -> str:
     return f", but for {' and '.join(told)}" if told else ""
 
 
-def _arithmetic(plan: "Plan", result: PassResult) -> str:
+def _arithmetic(plan: Plan, result: PassResult) -> str:
     """How the recorder summed: "exact", "rounded", "approximate", or "unchecked"."""
     if plan.grid.bits is None:
         return "approximate"
@@ -167,7 +165,7 @@ def _arithmetic(plan: "Plan", result: PassResult) -> str:
     return "rounded" if any(meter.nonzero for meter in result.checks) else "exact"
 
 
-def _adrift(plan: "Plan", result: PassResult) -> frozenset[int]:
+def _adrift(plan: Plan, result: PassResult) -> frozenset[int]:
     """Streams whose lag nothing has shown: neither what they share with others, nor a check that holds."""
     told = {
         stream
@@ -178,7 +176,7 @@ def _adrift(plan: "Plan", result: PassResult) -> frozenset[int]:
     return frozenset(plan.look.offsets.unknown) - told
 
 
-def _shows_float32(plan: "Plan", result: PassResult) -> bool:
+def _shows_float32(plan: Plan, result: PassResult) -> bool:
     """Whether the sums may have been made in float32, whose noise shows above 24 bits."""
     if (plan.grid.bits or 0) <= 24:
         return True
@@ -209,7 +207,7 @@ def _accuracy(
     return within if arithmetic == "rounded" or odd_samples else f"exact if the recorder adds integers, else {within}"
 
 
-def _rounding_lsb(plan: "Plan", terms: Terms, *, noisy: bool) -> int:
+def _rounding_lsb(plan: Plan, terms: Terms, *, noisy: bool) -> int:
     """Greatest error against the true source rounded to the grid, in LSB."""
     form = plan.grid.form(terms)
     error = sum(

@@ -11,13 +11,11 @@ import numpy as np
 from unsum.errors import InputError, RefusedError, UsageError
 from unsum.media.decode import CopiedPacket, DecodeReport
 from unsum.media.encode import OutputAudio
-from unsum.media.probe import AudioStream, Recording
 from unsum.media.remux import RemuxWriter, reserve_output
 from unsum.media.stems import StemWriter
+from unsum.recovery.algebra import Algebra
 from unsum.recovery.aligned import Progress
 from unsum.recovery.findings import RecoveryFinding, Verification
-from unsum.recovery.look import FirstLook, first_look, shifted
-from unsum.recovery.meters import CheckMeter
 from unsum.recovery.outcome import contradiction, finding_of
 from unsum.recovery.outputs import (
     copied_indices,
@@ -29,80 +27,14 @@ from unsum.recovery.outputs import (
     written_bits,
     written_paths,
 )
-from unsum.recovery.untangle import Algebra, PassResult, SourceMeter, Untangler, run_pass
+from unsum.recovery.plan import Plan
+from unsum.recovery.untangle import PassResult, SourceMeter, Untangler, run_pass
 from unsum.recovery.verify import Remixer, lost_samples, verify_written
-from unsum.streams.arithmetic import Columns, Grid, StreamFormat, bits_needed
+from unsum.streams.arithmetic import bits_needed
 from unsum.streams.assembly import AlignedBlock, NotInterleavedError
-from unsum.streams.equations import Equations, mixing_equations
-from unsum.streams.offsets import shared_channels
-from unsum.streams.recipe import Recipe, Source
+from unsum.streams.recipe import Source
 
 _PROGRESS_EVERY_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that is decided before the first sample is written."""
-
-    recording: Recording
-    recipe: Recipe
-    equations: Equations
-    streams: tuple[AudioStream, ...]
-    look: FirstLook
-    grid: Grid
-    rounded: bool
-    output: Path
-
-    @property
-    def offsets(self) -> Mapping[int, int]:
-        return {stream: -late for stream, late in self.look.offsets.late.items()}
-
-
-def make_plan(recording: Recording, recipe: Recipe, *, output: Path) -> Plan:
-    """Fit a recipe to a recording and look at its beginning.
-
-    Raises
-    ------
-    RefusedError
-        If the recipe does not fit the streams of the file.
-    """
-    equations = mixing_equations(recipe, {stream.number: stream.channels for stream in recording.audio})
-    used = {key.stream for key in equations.rows}
-    streams = tuple(stream for stream in recording.audio if stream.number in used)
-    rates = sorted({stream.sample_rate for stream in streams})
-    if len(rates) > 1:
-        each = ", ".join(f"stream {s.number}: {s.sample_rate} Hz" for s in streams)
-        raise RefusedError(
-            f"the streams of the recipe have different sample rates ({each}) and cannot be sums of the same "
-            "samples; leave the odd one out of the recipe, or resample it first"
-        )
-    grid = Grid.of({s.number: StreamFormat(s.channels, s.bits) for s in streams})
-    look = first_look(recording.path, streams, shared_channels(equations))
-    algebra = Algebra(equations, recipe.sources, grid, quietest=False)
-    return Plan(
-        recording=recording,
-        recipe=recipe,
-        equations=equations,
-        streams=streams,
-        look=look,
-        grid=grid,
-        rounded=_looks_rounded(algebra, look),
-        output=output,
-    )
-
-
-def _looks_rounded(algebra: Algebra, look: FirstLook) -> bool:
-    """Whether the checks hold within rounding, but not exactly, in the first windows."""
-    checks = algebra.solution(frozenset(algebra.grid.formats)).checks
-    meters = [CheckMeter(check, algebra.grid, algebra.equations) for check in checks]
-    if not meters or algebra.grid.bits is None:
-        return False
-    dtype = algebra.grid.dtype([meter.form for meter in meters])
-    for window in look.windows:
-        columns = Columns(shifted(window, look.offsets.late), algebra.grid, dtype)
-        for meter in meters:
-            meter.observe(0, columns, {})
-    return any(meter.nonzero for meter in meters) and not any(meter.failing for meter in meters)
 
 
 def recover_recording(

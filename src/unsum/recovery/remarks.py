@@ -1,14 +1,11 @@
 """What is out of the ordinary about a recording and its recovery, in words."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from unsum.recovery.findings import CheckFinding, SourceFinding
 from unsum.recovery.outputs import writes_stems
+from unsum.recovery.plan import Plan
 from unsum.recovery.untangle import PassResult
-
-if TYPE_CHECKING:
-    from unsum.recovery.recover import Plan
 
 # A recording whose header says this much more than was found has been cut off.
 _TRUNCATED_SECONDS = 1.0
@@ -25,7 +22,7 @@ def clock_time(seconds: float) -> str:
 
 
 def remarks(
-    plan: "Plan",
+    plan: Plan,
     result: PassResult,
     sources: Sequence[SourceFinding],
     kept: tuple[int, ...],
@@ -41,7 +38,7 @@ def remarks(
     )
 
 
-def _on_streams(plan: "Plan", checks: Sequence[CheckFinding]) -> Iterator[str]:
+def _on_streams(plan: Plan, checks: Sequence[CheckFinding]) -> Iterator[str]:
     rate = plan.streams[0].sample_rate
     lossy = [stream for stream in plan.streams if not stream.lossless]
     if lossy:
@@ -71,7 +68,7 @@ def _on_streams(plan: "Plan", checks: Sequence[CheckFinding]) -> Iterator[str]:
         )
 
 
-def _on_reading(plan: "Plan", result: PassResult) -> Iterator[str]:
+def _on_reading(plan: Plan, result: PassResult) -> Iterator[str]:
     rate = plan.streams[0].sample_rate
     for gap in result.report.breaks:
         length = f"{abs(gap.samples)} samples ({abs(gap.samples) / rate * 1000:.1f} ms)"
@@ -93,7 +90,7 @@ def _on_reading(plan: "Plan", result: PassResult) -> Iterator[str]:
         )
 
 
-def _on_source(plan: "Plan", source: SourceFinding) -> Iterator[str]:
+def _on_source(plan: Plan, source: SourceFinding) -> Iterator[str]:
     long = [gap for gap in source.gaps if gap[1] - gap[0] >= _WORTH_TELLING_SECONDS]
     if long:
         ranges = ", ".join(f"{clock_time(start)} to {clock_time(stop)}" for start, stop in long[:_LISTED])

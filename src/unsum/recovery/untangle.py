@@ -12,29 +12,14 @@ from numpy.typing import NDArray
 
 from unsum.media.decode import CopiedPacket, DecodeReport
 from unsum.media.probe import AudioStream
+from unsum.recovery.algebra import Algebra
 from unsum.recovery.aligned import aligned_items
 from unsum.recovery.meters import CheckMeter, ClippingMeter, RangeList
 from unsum.streams.arithmetic import Columns, Composition, Grid, LinearForm, channel_extremes
 from unsum.streams.assembly import AlignedBlock
 from unsum.streams.equations import Equations, SourceChannel, StreamChannel
 from unsum.streams.recipe import Source
-from unsum.streams.solve import Solution, Terms, solve
-
-
-@dataclass(frozen=True, slots=True)
-class Algebra:
-    """What is to be computed: the same for the whole file, but for holes.
-
-    ``quietest``: prefer the combinations of least rounding noise.
-    """
-
-    equations: Equations
-    sources: tuple[Source, ...]
-    grid: Grid
-    quietest: bool
-
-    def solution(self, streams: frozenset[int]) -> Solution:
-        return solve(self.equations, quietest=self.quietest, streams=streams)
+from unsum.streams.solve import Terms
 
 
 @dataclass(slots=True)

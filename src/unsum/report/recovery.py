@@ -13,7 +13,7 @@ from unsum.streams.recipe import format_recipe
 
 if TYPE_CHECKING:
     from unsum.recovery.discovery import FoundRecipe
-    from unsum.recovery.recover import Plan
+    from unsum.recovery.plan import Plan
 
 WIDTH = 79
 
@@ -150,7 +150,7 @@ def error_lines(outcomes: Sequence[Any]) -> list[str]:
 
 def plan_text(plan: "Plan", found: "FoundRecipe | None") -> str:
     """What a run would do."""
-    from unsum.recovery.untangle import Algebra
+    from unsum.recovery.algebra import Algebra
 
     solution = Algebra(plan.equations, plan.recipe.sources, plan.grid, quietest=plan.rounded).solution(
         frozenset(plan.grid.formats)
@@ -181,7 +181,7 @@ def plan_text(plan: "Plan", found: "FoundRecipe | None") -> str:
 
 def plan_dict(plan: "Plan", found: "FoundRecipe | None") -> dict[str, Any]:
     """A plan as plain values."""
-    from unsum.recovery.untangle import Algebra
+    from unsum.recovery.algebra import Algebra
 
     algebra = Algebra(plan.equations, plan.recipe.sources, plan.grid, quietest=plan.rounded)
     solution = algebra.solution(frozenset(plan.grid.formats))
