@@ -1,5 +1,6 @@
 """Decoded frames: the samples that went in, as integers where they were integers, each in its place."""
 
+import av
 import numpy as np
 import pytest
 import scenes
@@ -218,3 +219,86 @@ def test_a_stream_that_changes_its_layout_midway_is_refused(ffmpeg, rng, tmp_pat
 def test_errors_are_raised_before_the_first_frame(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         next(iter(read_frames(tmp_path / "absent.mkv", (), report=DecodeReport())))
+
+
+def rewrite_packets(src, dst, change):
+    """Copy the first audio stream; change(number, packet, last) gives what is written for each packet."""
+    with av.open(str(src)) as old, av.open(str(dst), "w") as new:
+        copied = new.add_stream_from_template(old.streams.audio[0])
+        packets = [packet for packet in old.demux(old.streams.audio[0]) if packet.size]
+        for number, packet in enumerate(packets):
+            written = change(number, packet, number == len(packets) - 1)
+            written.stream = copied
+            new.mux(written)
+    return dst
+
+
+def test_one_wrong_time_stamp_costs_no_audio(ffmpeg, rng, tmp_path):
+    (stream,) = some_streams(rng, ["stereo"], samples=2 * RATE)
+    whole = scenes.write_recording(tmp_path / "whole.mkv", [stream], ffmpeg=ffmpeg, layouts="stereo")
+
+    def change(number, packet, last):
+        if number == 9:
+            packet.pts = packet.dts = packet.pts + 50  # milliseconds, as Matroska counts
+        return packet
+
+    wrong = rewrite_packets(whole, tmp_path / "wrong.mkv", change)
+    found, report = read(wrong)
+    assert report.breaks == [] and report.errors == []
+    assert np.array_equal(found[0], stream)
+
+
+def test_a_jump_of_days_is_an_error_and_not_silence(ffmpeg, rng, tmp_path):
+    (stream,) = some_streams(rng, ["stereo"], samples=RATE)
+    whole = scenes.write_recording(tmp_path / "whole.mkv", [stream], ffmpeg=ffmpeg, layouts="stereo")
+
+    def change(number, packet, last):
+        if number >= 5:
+            packet.pts = packet.dts = packet.pts + 3 * 86_400_000
+        return packet
+
+    far = rewrite_packets(whole, tmp_path / "far.mkv", change)
+    with pytest.raises(InputError, match=r"audio stream 0 jumps by \+259200\.0 s at 0\.\d+ s"):
+        read(far)
+
+
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize("behind", [{0}, {1}, {0, 1}])  # counted from the last packet
+def test_a_corrupt_end_costs_its_own_samples_alone(threads, behind, ffmpeg, rng, tmp_path):
+    length, count = 4608, 10  # samples of ffmpeg's frames
+    (stream,) = some_streams(rng, ["stereo"], samples=count * length)
+    whole = scenes.write_recording(tmp_path / "whole.mkv", [stream], ffmpeg=ffmpeg, layouts="stereo")
+
+    def change(number, packet, last):
+        if count - 1 - number not in behind:
+            return packet
+        harmed = bytearray(bytes(packet))
+        harmed[len(harmed) // 2] ^= 0x5A
+        corrupt = av.Packet(bytes(harmed))
+        corrupt.pts, corrupt.dts, corrupt.time_base = packet.pts, packet.dts, packet.time_base
+        return corrupt
+
+    found, report = read(rewrite_packets(whole, tmp_path / "corrupt.mkv", change), threads=threads)
+    expected = stream.copy()
+    for back in behind:
+        start = (count - 1 - back) * length
+        expected[:, start : start + length] = 0
+    end = (count - len(behind) if 0 in behind else count) * length
+    assert np.array_equal(found[0], expected[:, :end])
+    assert len(report.errors) == len(behind)
+    first = (count - 1 - max(behind)) * length / RATE
+    assert report.errors[0][1] == pytest.approx(first, abs=0.002)
+
+
+def test_what_the_codec_put_around_the_audio_is_reported(ffmpeg, rng, tmp_path):
+    (sound,) = some_streams(rng, ["stereo"], samples=RATE)
+    for codec, priming in (("opus", 312), ("aac", 1024)):
+        name = "a.mkv" if codec == "opus" else "a.mp4"
+        path = scenes.write_recording(
+            tmp_path / f"{codec}{name}", [sound], ffmpeg=ffmpeg, layouts="stereo", codec=codec
+        )
+        _, report = read(path)
+        assert report.primings == {0: priming}
+    lossless = scenes.write_recording(tmp_path / "b.mkv", [sound], ffmpeg=ffmpeg, layouts="stereo")
+    _, report = read(lossless)
+    assert report.primings == report.paddings == {}

@@ -4,16 +4,21 @@ import hashlib
 import shutil
 import struct
 import subprocess
+import sys
+from dataclasses import replace
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 import scenes
+import soundfile
 
 from unsum.errors import OutputError, UsageError
 from unsum.layouts import LAYOUTS
+from unsum.media import encode, frame_sink
 from unsum.media.encode import OutputAudio, SoundFileWriter, output_codec
-from unsum.media.flac import parse_streaminfo
+from unsum.media.flac import first_sample, parse_streaminfo
 from unsum.media.probe import probe
 from unsum.media.remux import RemuxWriter, reserve_output
 
@@ -225,20 +230,108 @@ def test_every_layout_is_read_back_by_its_name(layout, codec, source, tmp_path):
     assert probe(path).audio[0].channels == channels
 
 
-@pytest.mark.parametrize(("expected_samples", "kind"), [(1_000_000_000, b"RIFF"), (1_000_000_001, b"RF64")])
-def test_a_wav_that_will_pass_four_gigabytes_is_an_rf64_from_the_start(expected_samples, kind, ffmpeg, rng, tmp_path):
+def test_a_short_wav_is_a_plain_one_whatever_was_expected(ffmpeg, rng, tmp_path):
     sound = some_sound(rng, 2)
     path = tmp_path / "out.wav"
-    writer = SoundFileWriter(path, audio("stereo", 16, "pcm"), suffix=".wav", expected_samples=expected_samples)
+    writer = SoundFileWriter(path, audio("stereo", 16, "pcm"), suffix=".wav")
     writer.write(sound)
     writer.close()
-    head = path.read_bytes()[:40]
-    assert head[:4] == kind and head[8:12] == b"WAVE"
-    if kind == b"RF64":
-        assert head[12:16] == b"ds64"
-        (riff_bytes,) = struct.unpack_from("<Q", head, 20)
-        assert riff_bytes == path.stat().st_size - 8
+    head = path.read_bytes()[:12]
+    assert head[:4] == b"RIFF" and head[8:12] == b"WAVE"
+    assert struct.unpack_from("<I", head, 4) == (path.stat().st_size - 8,)
     assert np.array_equal(scenes.decode_pcm(path, ffmpeg=ffmpeg), sound)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files there have no holes, or only on request")
+def test_a_wav_of_more_than_four_gigabytes_is_an_rf64(tmp_path):
+    """The samples are a hole in the file: written are only the first and the last."""
+    path = tmp_path / "out.wav"
+    writer = SoundFileWriter(path, audio("7.1", 24, "pcm"), suffix=".wav")
+    samples = 4_400_000_000 // 24
+    writer.write(np.full((8, 100), 5, np.int32))
+    try:
+        writer.file.seek(samples)
+    except soundfile.LibsndfileError as error:
+        pytest.skip(f"libsndfile does not write behind a hole: {error}")
+    writer.write(np.full((8, 100), 7, np.int32))
+    writer.close()
+    with path.open("rb") as file:
+        head = file.read(40)
+    assert head[:4] == b"RF64" and head[8:16] == b"WAVEds64"
+    assert struct.unpack_from("<Q", head, 20) == (path.stat().st_size - 8,)
+    assert path.stat().st_size > 4_400_000_000
+
+
+def test_an_aiff_ends_before_its_four_gigabytes_wrap(rng, tmp_path, monkeypatch):
+    with pytest.raises(OutputError, match=r"\.aiff ends at 4 GB; write \.wav or \.w64"):
+        SoundFileWriter(tmp_path / "out.aiff", audio("7.1", 24, "pcm"), suffix=".aiff", expected_samples=200_000_000)
+    monkeypatch.setattr(encode, "_LIMIT_BYTES", 10_000)
+    writer = SoundFileWriter(tmp_path / "out.aiff", audio("stereo", 16, "pcm"), suffix=".aiff")
+    writer.write(some_sound(rng, 2, samples=2500))
+    with pytest.raises(OutputError, match=r"\.aiff ends at 4 GB"):
+        writer.write(some_sound(rng, 2, samples=10))
+    writer.close()
+
+
+def test_a_library_without_rf64_on_demand_keeps_wav_and_says_where_it_ends(rng, ffmpeg, tmp_path, monkeypatch):
+    monkeypatch.setattr(encode, "_RF64_AUTO_DOWNGRADE", 0x7FFF)  # a command that no version knows
+    monkeypatch.setattr(encode, "_LIMIT_BYTES", 10_000)
+    writer = SoundFileWriter(tmp_path / "out.wav", audio("stereo", 16, "pcm"), suffix=".wav")
+    sound = some_sound(rng, 2, samples=2500)
+    writer.write(sound)
+    with pytest.raises(OutputError, match=r"\.wav ends at 4 GB; write \.rf64 or \.w64"):
+        writer.write(sound)
+    writer.close()
+    assert (tmp_path / "out.wav").read_bytes()[:4] == b"RIFF"
+    assert np.array_equal(scenes.decode_pcm(tmp_path / "out.wav", ffmpeg=ffmpeg), sound)
+
+
+@pytest.mark.parametrize("level", [0, 2, 3, 8])
+def test_every_packet_is_stamped_with_its_own_first_sample(level, source, rng, tmp_path):
+    sound = some_sound(rng, 2)
+    # MP4 counts in samples: what is written there is read back to the sample.
+    path = write(tmp_path / "out.mp4", source, [sound], [audio("stereo", 16, "flac", compression_level=level)])
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        info = parse_streaminfo(stream.codec_context.extradata)
+        assert info is not None and info.fixed_block == (1152 if level <= 2 else 4096)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    starts = [first_sample(bytes(packet), info.fixed_block) for packet in packets]
+    assert {packet.time_base for packet in packets} == {Fraction(1, RATE)}
+    assert [packet.pts for packet in packets] == starts
+    assert starts[-1] is not None and packets[-1].duration == sound.shape[1] - starts[-1]
+
+
+@pytest.mark.parametrize("rate", [100_001, 768_000])
+def test_a_rate_that_libflac_refuses_goes_to_ffmpegs_encoder(rate, source, ffmpeg, rng, tmp_path):
+    sound = some_sound(rng, 2)
+    path = write(tmp_path / "out.mkv", source, [sound], [replace(audio("stereo", 16, "flac"), sample_rate=rate)])
+    assert probe(path).audio[0].sample_rate == rate
+    assert np.array_equal(scenes.decode_pcm(path, ffmpeg=ffmpeg), sound)
+
+
+def test_what_no_encoder_takes_is_refused_as_an_output(source, tmp_path):
+    with pytest.raises(OutputError, match="choose another codec"):
+        write(
+            tmp_path / "out.mkv",
+            source,
+            [np.zeros((2, 10), np.int16)],
+            [replace(audio("stereo", 16, "flac"), sample_rate=2_000_000)],
+        )
+
+
+def test_a_library_that_writes_no_frames_is_found_out(source, rng, tmp_path, monkeypatch):
+    """Exceptions do not come through libsndfile: they are kept and raised behind it."""
+    monkeypatch.setattr(encode, "_libflac_block", lambda audio: 4096)
+    monkeypatch.setattr(frame_sink, "is_frame", lambda data: data[:4] != b"fLaC" and data[4] == 3)
+    with pytest.raises(OutputError, match="no FLAC frame"):
+        write(tmp_path / "out.mkv", source, [some_sound(rng, 2)], [audio("stereo", 16, "flac")])
+
+
+def test_a_block_length_that_is_not_the_librarys_is_found_out(source, rng, tmp_path, monkeypatch):
+    monkeypatch.setattr(encode, "_libflac_block", lambda audio: 1152)
+    with pytest.raises(OutputError, match="frames of 1152 were due"):
+        write(tmp_path / "out.mkv", source, [some_sound(rng, 2)], [audio("stereo", 16, "flac")])
 
 
 def test_a_file_of_its_own_says_what_it_cannot_hold(tmp_path):

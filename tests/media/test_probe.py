@@ -1,12 +1,16 @@
 """What a header tells: word lengths, layouts, starts; and names that look like something else."""
 
+import os
+import sys
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import scenes
 
 from unsum.errors import InputError, UsageError
+from unsum.media.decode import DecodedFrame, DecodeReport, read_frames
 from unsum.media.probe import StreamAddress, parse_address, probe, wavpack_word_length
 
 RATE = 48000
@@ -196,3 +200,42 @@ def test_the_probe_looks_at_all_streams_of_a_mixed_file(ffmpeg, rng, tmp_path):
         ("pcm_f32le", None, True, 48000),
         ("aac", None, False, 48000),
     ]
+
+
+def test_a_name_too_long_is_an_input_that_cannot_be_read():
+    for name in ("x" * 300 + ".mkv", "x" * 300 + ".mkv#a:1", "x" * 300 + "#a:"):
+        with pytest.raises((InputError, UsageError)):
+            probe(parse_address(name).path)
+    with pytest.raises(InputError, match="File name too long"):
+        probe("x" * 300 + ".mkv")
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser may look everywhere")
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0)
+    with pytest.raises(InputError, match="Permission denied"):
+        probe(folder / "a.mkv")
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("truehd", ".thd"), ("mlp", ".mlp")])
+def test_truehd_has_no_more_than_24_bits(codec, suffix, ffmpeg, rng, tmp_path):
+    sound = some_sound(rng, bits=24)
+    whole = scenes.write_recording(tmp_path / "a.wav", [sound], ffmpeg=ffmpeg, layouts="stereo", codec="pcm", bits=24)
+    path = tmp_path / f"a{suffix}"
+    scenes.run_ffmpeg(ffmpeg, "-i", whole, "-c:a", codec, "-strict", "-2", path)
+    (stream,) = probe(path).audio
+    assert (stream.bits, stream.lossless) == (24, True)
+    frames = [f.samples for f in read_frames(path, [stream], report=DecodeReport()) if isinstance(f, DecodedFrame)]
+    decoded = np.concatenate(frames, axis=1)
+    assert np.array_equal(decoded[:, : sound.shape[1]], sound[:, : decoded.shape[1]])
+
+
+def test_a_wavpack_stream_without_packets_is_not_searched_to_the_end(ffmpeg, rng, tmp_path, monkeypatch):
+    streams = [some_sound(rng, bits=24)] * 2
+    path = scenes.write_recording(
+        tmp_path / "a.mkv", streams, ffmpeg=ffmpeg, layouts="stereo", codec="wavpack", bits=24
+    )
+    assert [stream.bits for stream in probe(path).audio] == [24, 24]
+    monkeypatch.setattr("unsum.media.probe._HEADER_PACKETS", 1)
+    assert [stream.bits for stream in probe(path).audio] == [24, 32]

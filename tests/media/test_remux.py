@@ -1,21 +1,26 @@
 """A new file beside the old one: what is not replaced comes through as it was, and failure leaves nothing."""
 
+import errno
 import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 import scenes
+import soundfile
 
 from unsum.errors import OutputError, OutputExistsError
 from unsum.media.decode import CopiedPacket, DecodeReport, read_frames
 from unsum.media.encode import OutputAudio
 from unsum.media.probe import probe
-from unsum.media.remux import RemuxWriter, reserve_output
+from unsum.media.remux import RemuxWriter, give_name, reserve_output
+from unsum.media.stems import StemWriter
 
 RATE = 48000
 NOISE = OutputAudio("noise", ("FL", "FR"), RATE, bits=16, stored_bits=16, language="deu", default=True)
@@ -241,3 +246,98 @@ def test_a_full_disk_leaves_nothing_and_says_so(limit_bytes, lecture, tmp_path):
     assert done.returncode == 23, done.stderr
     assert "nothing was kept" in done.stdout and "File too large" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["lecture.mkv"]
+
+
+def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path):
+    path = tmp_path / "out.mkv"
+    for overwrite in (False, True):
+        partial = reserve_output(path, overwrite=overwrite)
+        partial.write_text("ours")
+        path.write_text("theirs")
+        if overwrite:
+            give_name(partial, path)
+            assert path.read_text() == "ours" and not partial.exists()
+        else:
+            with pytest.raises(OutputExistsError, match="appeared while it was being written"):
+                give_name(partial, path)
+            assert path.read_text() == "theirs"
+            partial.unlink()
+            path.unlink()
+
+
+def test_a_disk_without_links_still_gives_names_and_replaces_nothing(tmp_path, monkeypatch):
+    def refuse(self, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    path = tmp_path / "out.mkv"
+    partial = reserve_output(path, overwrite=False)
+    partial.write_text("ours")
+    give_name(partial, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["out.mkv"] and path.read_text() == "ours"
+    other = reserve_output(tmp_path / "other.mkv", overwrite=False)
+    with pytest.raises(OutputExistsError):
+        give_name(other, path)
+    assert path.read_text() == "ours"
+
+
+def test_a_name_too_long_is_an_output_that_cannot_be_written(tmp_path):
+    with pytest.raises(OutputError, match="File name too long"):
+        reserve_output(tmp_path / ("x" * 300 + ".mkv"), overwrite=False)
+
+
+def test_large_packets_do_not_wait_for_many_others(lecture, tmp_path):
+    partial = reserve_output(tmp_path / "out.mkv", overwrite=False)
+    with RemuxWriter(
+        tmp_path / "out.mkv", partial=partial, source=lecture, copy=[2], audio=[NOISE], position=0
+    ) as writer:
+        with av.open(str(lecture)) as container:
+            template = next(packet for packet in container.demux(container.streams.video[0]) if packet.size)
+        sizes = []
+        writer._put = lambda waiting, item: sizes.append([packet.size for packet in item])
+        for size in [100_000] * 7 + [10] * 70:
+            packet = av.Packet(size)
+            packet.pts, packet.dts, packet.time_base = template.pts, template.dts, template.time_base
+            writer.copy_packet(packet, 2)
+        assert [len(bundle) for bundle in sizes] == [3, 3, 64]
+
+
+def stems(folder, *, overwrite=False):
+    paths = [folder / name for name in ("out.a.wav", "out.b.wav")]
+    partials = [reserve_output(path, overwrite=overwrite) for path in paths]
+    return paths, StemWriter(paths, partials=partials, audio=[replace(NOISE, codec="pcm")] * 2)
+
+
+def test_stems_get_their_names_together_or_not_at_all(sound, tmp_path):
+    paths, writer = stems(tmp_path)
+    with pytest.raises(OutputExistsError, match=r"out\.b\.wav appeared"), writer:
+        for number in (0, 1):
+            writer.write(number, sound)
+        writer.complete()
+        paths[1].write_text("theirs")
+        writer.publish()
+    assert [file.name for file in tmp_path.iterdir()] == ["out.b.wav"] and paths[1].read_text() == "theirs"
+    paths[1].unlink()
+    paths, writer = stems(tmp_path)
+    with writer:
+        for number in (0, 1):
+            writer.write(number, sound)
+        writer.complete()
+        writer.publish()
+    assert sorted(tmp_path.iterdir()) == paths
+
+
+@pytest.mark.parametrize(("free", "message"), [(10**9, "cannot write .*out.b.wav: "), (0, "disk full .*out.b.wav")])
+def test_a_stem_that_fails_is_named_with_the_reason(free, message, sound, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    _, writer = stems(tmp_path)
+
+    def fail(data):
+        raise soundfile.LibsndfileError(2)
+
+    with pytest.raises(OutputError, match=message), writer:
+        monkeypatch.setattr(writer._files[1].file, "write", fail)
+        for number in (0, 1):
+            writer.write(number, sound)
+        writer.complete()
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unsum.errors import InputError
 from unsum.media.timeline import Discontinuity, StreamClock
 
 RATE = 48000
@@ -125,3 +126,47 @@ def test_a_jump_that_lasts_is_a_gap():
         for stamp, next_ in zip(stamps, after, strict=True)
     ]
     assert starts == stamps
+
+
+def place_with_stamps(stamps, *, numbers):
+    """Places of frames of 4096 samples, each told the next one's time stamp, as decoding does."""
+    clock = StreamClock(stream=0, sample_rate=RATE)
+    places = [
+        clock.place(seconds=stamp / RATE, samples=4096, number=number, next_seconds=after / RATE)
+        for stamp, number, after in zip(stamps, numbers, [*stamps[1:], float("nan")], strict=True)
+    ]
+    return places, clock
+
+
+@pytest.mark.parametrize("wrong", [1, 3, 7])
+@pytest.mark.parametrize("by", [-3000, 9600, 480_000])
+def test_a_wrong_time_of_a_numbered_frame_costs_no_audio(wrong, by):
+    right = [n * 4096 for n in range(8)]
+    stamps = [start + by * (n == wrong) for n, start in enumerate(right)]
+    places, clock = place_with_stamps(stamps, numbers=right)
+    assert places == right
+    assert clock.breaks == []
+
+
+@pytest.mark.parametrize("by", [-3000, 9600])
+def test_a_wrong_time_just_behind_a_hole_leaves_the_hole_exact(by):
+    right = [0, 4096, 5 * 4096, 6 * 4096, 7 * 4096]
+    places, clock = place_with_stamps([0, 4096, 5 * 4096 + by, 6 * 4096, 7 * 4096], numbers=right)
+    assert places == right
+    assert [(b.samples, b.exact) for b in clock.breaks] == [(3 * 4096, True)]
+
+
+def test_a_jump_of_numbered_frames_that_lasts_is_kept():
+    stamps = [0, 4096, 8192 + 9600, 12288 + 9600]
+    places, clock = place_with_stamps(stamps, numbers=[0, 4096, 8192, 12288])
+    assert places == stamps
+    assert [(b.samples, b.exact) for b in clock.breaks] == [(9600, False)]
+
+
+@pytest.mark.parametrize(("limit", "jump"), [(86400, 86402), (86400, -90000), (100, 101)])
+def test_a_jump_that_cannot_be_is_refused_with_its_place(limit, jump):
+    clock = StreamClock(stream=2, sample_rate=RATE, longest_jump_seconds=limit)
+    clock.place(seconds=200_000.0, samples=4096)
+    place = f"audio stream 2 jumps by \\{jump:+d}.0 s at {200_000 + 4096 / RATE:.3f} s"
+    with pytest.raises(InputError, match=place):
+        clock.place(seconds=200_000.0 + 4096 / RATE + jump, samples=4096)

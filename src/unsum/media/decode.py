@@ -7,12 +7,14 @@ not decoded pass through untouched, for copying.
 
 import heapq
 import math
+import struct
 from collections import deque
 from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from av import AudioFrame
 from av.container import InputContainer
@@ -24,7 +26,10 @@ from numpy.typing import NDArray
 from unsum.errors import InputError
 from unsum.media.flac import first_sample, parse_streaminfo
 from unsum.media.probe import AudioStream, open_input, outlive
-from unsum.media.timeline import Discontinuity, StreamClock
+from unsum.media.timeline import LONGEST_JUMP_SECONDS, Discontinuity, StreamClock
+
+# Some containers only estimate their duration; what matters is that one wrong timestamp cannot fill a disk.
+_DURATION_MARGIN_SECONDS = 60.0
 
 _DTYPES: dict[str, Any] = {
     "u8": np.uint8,
@@ -61,10 +66,20 @@ class CopiedPacket:
 
 @dataclass(slots=True)
 class DecodeReport:
-    """What went wrong while reading; grows as the file is read."""
+    """What went wrong while reading; grows as the file is read.
+
+    Attributes
+    ----------
+    breaks : holes and overlaps
+    errors : (stream, seconds, reason) of what could not be decoded
+    primings : {stream: samples} that its codec put before the audio, dropped while decoding
+    paddings : {stream: samples} that its codec put behind the audio, dropped while decoding
+    """
 
     breaks: list[Discontinuity] = field(default_factory=list)
-    errors: list[tuple[int, float, str]] = field(default_factory=list)  # stream, seconds, reason
+    errors: list[tuple[int, float, str]] = field(default_factory=list)
+    primings: dict[int, int] = field(default_factory=dict)
+    paddings: dict[int, int] = field(default_factory=dict)
     position_bytes: int = 0
 
 
@@ -153,7 +168,10 @@ class _StreamDecoder:
     ) -> None:
         self.stream = stream
         self.report = report
-        self.clock = StreamClock(stream=stream.number, sample_rate=stream.sample_rate)
+        longest = LONGEST_JUMP_SECONDS
+        if container.duration is not None and container.duration > 0:
+            longest = min(longest, container.duration / av.time_base + _DURATION_MARGIN_SECONDS)
+        self.clock = StreamClock(stream=stream.number, sample_rate=stream.sample_rate, longest_jump_seconds=longest)
         self.clock.breaks = report.breaks
         source = container.streams[stream.container_index]
         # Typed loosely: PyAV's stubs know a stream of unknown kind only.
@@ -163,6 +181,7 @@ class _StreamDecoder:
         context.thread_type = "AUTO" if threads else "NONE"
         if threads:
             context.thread_count = 2
+        self.threads = threads
         self.waiting: AudioFrame | None = None
         self.reached: int | None = None  # one behind the last sample handed out
         self.numbered = False
@@ -179,20 +198,50 @@ class _StreamDecoder:
     def decode(self, packet: Packet) -> Iterator[DecodedFrame]:
         if self.numbered and packet.size:
             self.numbers.append((packet.pts, first_sample(bytes(memoryview(packet)[:16]), self.fixed_block)))
+        if packet.size:
+            self._note_trimming(packet)
+            for frame in self._frames(packet) or ():
+                yield from self._after(frame)
+            return
+        # A decoder with threads still holds frames, and what is wrong with one of them must not cost the others.
+        while (frames := self._frames(None)) is not None:
+            for frame in frames:
+                yield from self._after(frame)
+        yield from self._after(None)
+
+    def _frames(self, packet: Packet | None) -> list[AudioFrame] | None:
+        """What the decoder gives for a packet, or at the end for None; None when it has given everything."""
         try:
-            frames = self.context.decode(packet if packet.size else None)
+            frames = self.context.decode(packet)
         except EOFError:
-            return
+            return None
         except (FFmpegError, OSError, ValueError) as error:
-            seconds = (packet.pts or 0) * self.tick_seconds
-            self.report.errors.append((self.stream.number, seconds, getattr(error, "strerror", None) or str(error)))
-            return
+            self.report.errors.append(
+                (self.stream.number, self._error_seconds(packet), getattr(error, "strerror", None) or str(error))
+            )
+            return []
         for frame in frames:
             outlive(frame.layout)
-        for frame in frames:
-            yield from self._after(frame)
-        if not packet.size:
-            yield from self._after(None)
+        return frames
+
+    def _error_seconds(self, packet: Packet | None) -> float:
+        # Threads tell of an error when a later packet is given: it lies behind what was decoded last.
+        if packet is not None and packet.pts is not None and not self.threads:
+            return packet.pts * self.tick_seconds
+        waiting = self.waiting
+        if waiting is None:
+            return self.clock.end / self.stream.sample_rate
+        begin = self.clock.end / self.stream.sample_rate if waiting.pts is None else waiting.pts * self.tick_seconds
+        return begin + waiting.samples / self.stream.sample_rate
+
+    def _note_trimming(self, packet: Packet) -> None:
+        """Add up what the container asks the decoder to drop, as AAC and Opus need."""
+        if not packet.has_sidedata("skip_samples"):
+            return
+        start, end = struct.unpack_from("<II", bytes(packet.get_sidedata("skip_samples")))
+        for dropped, samples in ((self.report.primings, start), (self.report.paddings, end)):
+            if samples:
+                dropped[self.stream.number] = dropped.get(self.stream.number, 0) + samples
 
     def _after(self, frame: AudioFrame | None) -> Iterator[DecodedFrame]:
         """Place the frame before this one, now that it is known how time goes on; None: it was the last."""

@@ -6,8 +6,11 @@ out exactly one FLAC frame per write, so its output can be muxed as it comes.
 Everything else, and FFmpeg's own FLAC levels, goes through PyAV.
 """
 
+import errno
 import io
-from collections.abc import Iterable
+import os
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -28,15 +31,15 @@ from unsum.media.flac import (
     LAYOUTS_BY_COUNT,
     StreamInfo,
     header_only_file,
-    is_frame,
     parse_streaminfo,
     streaminfo_bytes,
 )
+from unsum.media.frame_sink import FrameSink
 from unsum.media.probe import outlive
 
 LIBFLAC_MAX_LEVEL = 8
-LIBFLAC_BLOCK = 4096
-_WAV_LIMIT_BYTES = 4_000_000_000  # below 2**32 with room for headers
+_LIMIT_BYTES = 4_000_000_000  # of formats that count in 32 bits: below 2**32 with room for headers
+_DISK_FULL_BYTES = 1 << 20  # a write that fails with less than this free failed for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,69 +95,55 @@ def add_audio(container: OutputContainer, audio: OutputAudio) -> Encoder:
     if outlive(AudioLayout(layout)):
         raise OutputError(f"{audio.title}: no file takes channels in the order {layout}; list them in the usual order")
     if audio.codec == "flac" and audio.compression_level <= LIBFLAC_MAX_LEVEL and audio.stored_bits <= 24:
-        return _LibFlacEncoder(container, audio)
+        block = _libflac_block(audio)
+        if block is not None:
+            return _LibFlacEncoder(container, audio, block=block)
     return _FfmpegEncoder(container, audio)
 
 
-class _FrameSink:
-    """The file libsndfile thinks it writes: keeps the header, hands on the frames."""
+def _open_libflac(sink: Any, audio: OutputAudio) -> soundfile.SoundFile:
+    return soundfile.SoundFile(
+        sink,
+        "w",
+        audio.sample_rate,
+        len(audio.channels),
+        {16: "PCM_16", 24: "PCM_24"}[audio.stored_bits],
+        format="FLAC",
+        compression_level=audio.compression_level / LIBFLAC_MAX_LEVEL,
+    )
 
-    def __init__(self) -> None:
-        self.header = bytearray()
-        self.frames: list[bytes] = []
-        self._position = 0
-        self._header_done = False
 
-    def write(self, data: bytes) -> int:
-        data = bytes(data)
-        if not self._header_done and is_frame(data):
-            self._header_done = True
-        if self._position < len(self.header) or not self._header_done:
-            if self._position > len(self.header):
-                raise ValueError("libsndfile wrote a header with a hole in it")
-            self.header[self._position : self._position + len(data)] = data
-        elif is_frame(data):
-            self.frames.append(data)
-        else:
-            raise ValueError("libsndfile wrote something that is no FLAC frame")
-        self._position += len(data)
-        return len(data)
+def _libflac_block(audio: OutputAudio) -> int | None:
+    """Samples in every frame that libFLAC makes at this level, or None where it refuses such audio.
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_SET:
-            self._position = offset
-        elif whence == io.SEEK_CUR:
-            self._position += offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def flush(self) -> None:
-        pass
+    Found by encoding one sample: the levels differ in it (1152 at 0 to 2, then 4096), and some sample rates are
+    refused only with the first write.
+    """
+    sink = FrameSink()
+    try:
+        with _open_libflac(sink, audio) as file:
+            file.write(np.zeros((1, len(audio.channels)), np.int16))
+    except soundfile.LibsndfileError:
+        return None
+    info = parse_streaminfo(bytes(sink.header[8:]))
+    return None if info is None or sink.failure else info.fixed_block
 
 
 class _LibFlacEncoder:
-    def __init__(self, container: OutputContainer, audio: OutputAudio) -> None:
+    def __init__(self, container: OutputContainer, audio: OutputAudio, *, block: int) -> None:
         self.shift = audio.stored_bits - (audio.bits or 0)
         stored = audio.stored_bits
         self.left_justify = 0 if stored == 16 else 32 - stored
-        self.sink: Any = _FrameSink()
-        self.file = soundfile.SoundFile(
-            self.sink,
-            "w",
-            audio.sample_rate,
-            len(audio.channels),
-            {16: "PCM_16", 24: "PCM_24"}[stored],
-            format="FLAC",
-            compression_level=audio.compression_level / LIBFLAC_MAX_LEVEL,
-        )
-        self.info = StreamInfo(LIBFLAC_BLOCK, LIBFLAC_BLOCK, audio.sample_rate, len(audio.channels), stored)
-        with av.open(io.BytesIO(header_only_file(self.info, channels=audio.channels)), format="flac") as header:
+        self.sink: Any = FrameSink()
+        self.file = _open_libflac(self.sink, audio)
+        self.block = block
+        info = StreamInfo(block, block, audio.sample_rate, len(audio.channels), stored)
+        with av.open(io.BytesIO(header_only_file(info, channels=audio.channels)), format="flac") as header:
             self.stream = container.add_stream_from_template(header.streams.audio[0])
         self.stream.time_base = self.time_base = Fraction(1, audio.sample_rate)
         self.position = 0
         self.samples = 0
+        self.frames = 0
 
     def encode(self, samples: NDArray) -> Iterable[Packet]:
         self.samples += samples.shape[1]
@@ -162,8 +151,22 @@ class _LibFlacEncoder:
         interleaved = np.ascontiguousarray(samples.T, dtype=dtype)
         if self.shift + self.left_justify:
             interleaved = interleaved << dtype(self.shift + self.left_justify)
-        self.file.write(interleaved)
+        self._do(self.file.write, interleaved)
         return self._packets()
+
+    def _do(self, call: Callable[..., object], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except soundfile.LibsndfileError as error:
+            raise self._failure(str(error)) from error
+        if self.sink.failure:
+            raise self._failure(self.sink.failure)
+
+    def _failure(self, reason: str) -> OutputError:
+        return OutputError(
+            f"libFLAC failed within the first {self.samples} samples: {reason}; "
+            "use --compression-level 9 or above for FFmpeg's encoder"
+        )
 
     def _packets(self) -> list[Packet]:
         frames, self.sink.frames = self.sink.frames, []
@@ -171,24 +174,24 @@ class _LibFlacEncoder:
         for frame in frames:
             packet = Packet(frame)
             packet.pts = packet.dts = self.position
-            duration = min(LIBFLAC_BLOCK, self.samples - self.position)
+            duration = min(self.block, self.samples - self.position)
             packet.duration = duration
             packet.time_base = self.time_base
             packet.stream = self.stream
             packet.is_keyframe = True
             packets.append(packet)
             self.position += duration
+        self.frames += len(packets)
         return packets
 
     def finish(self) -> Iterable[Packet]:
-        self.file.close()
+        self._do(self.file.close)
         packets = self._packets()
         final = parse_streaminfo(bytes(self.sink.header[8:]))
-        if final is None or final.samples != self.samples or self.position != self.samples:
-            raise OutputError(
-                f"libFLAC closed a stream of {self.samples} samples as {final.samples if final else 'nothing'}; "
-                "use --compression-level 9 or above for FFmpeg's encoder"
-            )
+        frames = -(-self.samples // self.block)
+        if final is None or (final.samples, final.fixed_block, self.frames) != (self.samples, self.block, frames):
+            told = f"{final.samples} in {self.frames} frames of {final.fixed_block}" if final else "nothing"
+            raise self._failure(f"it closed them as {told}, where {frames} frames of {self.block} were due")
         return [*packets, _new_extradata(self.stream, streaminfo_bytes(final), self.samples)]
 
 
@@ -270,6 +273,7 @@ AUDIO_FILES = {".wav": "WAVEX", ".rf64": "RF64", ".w64": "W64", ".flac": "FLAC",
 
 # libsndfile's sf_command and its numbers for the loudspeakers.
 _SET_CHANNEL_MAP = 0x1101
+_RF64_AUTO_DOWNGRADE = 0x1210
 _CHANNEL_MAP = {
     "FL": 2, "FR": 3, "FC": 4, "BC": 8, "BL": 9, "BR": 10, "LFE": 11, "FLC": 12, "FRC": 13, "SL": 14, "SR": 15,
 }  # fmt: skip
@@ -283,19 +287,37 @@ def _name_channels(file: soundfile.SoundFile, channels: tuple[str, ...]) -> None
         raise OSError(f"libsndfile cannot name the channels {layout_name(channels)}")
 
 
+def _becomes_wav(file: soundfile.SoundFile) -> bool:
+    """Have an RF64 closed as a plain WAV if it stays below 4 GB; False where libsndfile cannot."""
+    library, ffi = soundfile._snd, soundfile._ffi
+    return bool(library.sf_command(file._file, _RF64_AUTO_DOWNGRADE, ffi.NULL, 1))
+
+
 class SoundFileWriter:
     """One audio file of its own: WAV (RF64 above 4 GB), FLAC or AIFF through libsndfile.
 
-    ``expected_samples`` decides between WAV and RF64 before the first byte is written.
+    FLAC files have libFLAC's levels alone: 9 to 12, which are FFmpeg's, are written as 8.
+
+    Parameters
+    ----------
+    expected_samples : AIFF ends at 4 GB, so that more than that is refused at once; 0: not known
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be made or, while writing, outgrows its format.
+    OSError
+        While writing: if the disk is full or fails.
     """
 
-    def __init__(self, path: Path, audio: OutputAudio, *, suffix: str, expected_samples: int) -> None:
+    def __init__(self, path: Path, audio: OutputAudio, *, suffix: str, expected_samples: int = 0) -> None:
         if suffix not in AUDIO_FILES:
             raise UsageError(f"cannot write '{suffix}' files; known: {', '.join(AUDIO_FILES)}")
         kind = AUDIO_FILES[suffix]
-        stored_bytes = audio.stored_bits // 8 * len(audio.channels) * expected_samples
-        if kind == "WAVEX" and stored_bytes > _WAV_LIMIT_BYTES:
-            kind = "RF64"
+        self.audio, self.suffix, self.path = audio, suffix, path
+        self.limited = kind == "AIFF"
+        self.samples = 0
+        self._check_size(expected_samples)
         if kind == "FLAC" and audio.stored_bits > 24:
             raise UsageError(f"FLAC holds up to 24 bits but {audio.title} needs {audio.stored_bits}; write .wav")
         subtype = f"PCM_{audio.stored_bits}"
@@ -309,15 +331,21 @@ class SoundFileWriter:
                 f"a FLAC file of {len(audio.channels)} channels cannot say that {audio.title} is "
                 f"{layout_name(audio.channels)}; write .wav or .mkv"
             )
+        how: Any = (audio.sample_rate, len(audio.channels), subtype)
         try:
-            self.file = soundfile.SoundFile(
-                path, "w", audio.sample_rate, len(audio.channels), subtype, format=kind, **level
-            )
+            self.file = soundfile.SoundFile(path, "w", *how, format="RF64" if kind == "WAVEX" else kind, **level)
+            if kind == "WAVEX" and not _becomes_wav(self.file):
+                # What was asked for is a WAV: it stays one, and ends at 4 GB with an error that says so.
+                self.file.close()
+                self.file = soundfile.SoundFile(path, "w", *how, format=kind)
+                self.limited = True
+                self._check_size(expected_samples)
             if kind in ("WAVEX", "RF64"):
                 _name_channels(self.file, audio.channels)
+        except OutputError:
+            raise
         except (soundfile.LibsndfileError, OSError) as error:
             raise OutputError(f"cannot write {path}: {error}; check the folder and its free space") from error
-        self.audio = audio
         self.dtype: Any = np.int16 if audio.stored_bits == 16 else np.int32
         if audio.bits is None:
             self.dtype = np.float32 if audio.stored_bits == 32 else np.float64
@@ -326,7 +354,35 @@ class SoundFileWriter:
         interleaved = np.ascontiguousarray(samples.T, dtype=self.dtype)
         if self.audio.bits is not None:
             interleaved = interleaved << self.dtype(np.iinfo(self.dtype).bits - self.audio.bits)
-        self.file.write(interleaved)
+        self.samples += samples.shape[1]
+        self._check_size(self.samples)
+        self._do(self.file.write, interleaved)
 
     def close(self) -> None:
-        self.file.close()
+        self._do(self.file.close)
+
+    def _check_size(self, samples: int) -> None:
+        stored_bytes = samples * len(self.audio.channels) * self.audio.stored_bits // 8
+        if self.limited and stored_bytes > _LIMIT_BYTES:
+            larger = ".rf64 or .w64" if self.suffix == ".wav" else ".wav or .w64"
+            raise OutputError(
+                f"{self.audio.title} has {stored_bytes / 1e9:.1f} GB or more and {self.suffix} ends at 4 GB; "
+                f"write {larger}"
+            )
+
+    def _do(self, call: Callable[..., object], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except soundfile.LibsndfileError as error:
+            raise self._system_error(str(error)) from error
+
+    def _system_error(self, reason: str) -> OSError:
+        """What is behind libsndfile's "System error", as far as it can be told."""
+        file = self.file._file
+        if file is not None:
+            told: Any = soundfile._ffi.string(soundfile._snd.sf_strerror(file))
+            reason = told.decode(errors="replace")
+        full = os.strerror(errno.ENOSPC)
+        if full in reason or shutil.disk_usage(self.path.parent).free < _DISK_FULL_BYTES:
+            return OSError(errno.ENOSPC, full)
+        return OSError(errno.EIO, reason)

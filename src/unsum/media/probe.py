@@ -3,8 +3,10 @@
 import ctypes
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -22,6 +24,8 @@ from unsum.media.flac import parse_streaminfo
 av.logging.set_level(av.logging.PANIC)
 
 LOSSY_PCM = {"pcm_alaw", "pcm_mulaw", "pcm_vidc"}
+# Packets that may go by before the first one of a WavPack stream.
+_HEADER_PACKETS = 10_000
 LOSSLESS_CODECS = {"alac", "ape", "flac", "mlp", "shorten", "tak", "truehd", "tta", "wavpack", "wmalossless"}
 
 
@@ -83,15 +87,23 @@ def parse_address(text: str | Path) -> StreamAddress:
     A file whose name itself ends like an address is taken as the file it is.
     """
     text = str(text)
+    exists = _exists(text)
     match = re.fullmatch(r"(.+)#a:(\d+)(?:\[([A-Za-z0-9,\s]+)\])?", text, flags=re.DOTALL)
-    if match is None or Path(text).exists():
-        if match is None and re.search(r"#a:[^/\\]*$", text) and not Path(text).exists():
+    if match is None or exists:
+        if match is None and re.search(r"#a:[^/\\]*$", text) and not exists:
             raise UsageError(f"cannot read the stream address in '{text}'; write FILE#a:1 or FILE#a:1[FL,FR]")
         return StreamAddress(Path(text))
     channels = None
     if match[3]:
         channels = tuple(name.strip() for name in match[3].split(","))
     return StreamAddress(Path(match[1]), int(match[2]), channels)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:  # a name too long, or a folder that may not be looked into: opening it tells which
+        return False
 
 
 def container_url(path: Path) -> str:
@@ -107,12 +119,16 @@ def open_input(path: Path) -> InputContainer:
     InputError
         If there is no such file, it may not be read, or FFmpeg does not know what it is.
     """
-    if not path.exists():
-        raise InputError(f"no such file: {path}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name the files in it")
-    if path.is_file() and path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes); is the recording still being written, or was it lost?")
+    try:
+        if not path.exists():
+            raise InputError(f"no such file: {path}")
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name the files in it")
+        size_bytes = path.stat().st_size
+        if path.is_file() and size_bytes == 0:
+            raise InputError(f"{path} is empty (0 bytes); is the recording still being written, or was it lost?")
+    except OSError as error:
+        raise InputError(f"{path} cannot be looked at: {error.strerror}; check its name and its folder") from error
     try:
         return av.open(container_url(path), metadata_errors="replace")
     except PermissionError as error:
@@ -120,7 +136,7 @@ def open_input(path: Path) -> InputContainer:
     except (FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{path} cannot be read ({path.stat().st_size} bytes): {reason}; is it a media file, and whole?"
+            f"{path} cannot be read ({size_bytes} bytes): {reason}; is it a media file, and whole?"
         ) from error
 
 
@@ -134,6 +150,7 @@ def probe(path: str | Path) -> Recording:
     """
     path = Path(path)
     with open_input(path) as container:
+        size_bytes = max(container.size, 0)  # a pipe has none
         audio = tuple(_audio_stream(n, stream) for n, stream in enumerate(container.streams.audio))
         if any(stream.codec == "wavpack" for stream in audio):
             audio = _with_wavpack_headers(container, audio)
@@ -150,7 +167,7 @@ def probe(path: str | Path) -> Recording:
             path=path,
             container=container.format.name,
             duration_seconds=None if container.duration is None else container.duration / av.time_base,
-            size_bytes=path.stat().st_size,
+            size_bytes=size_bytes,
             audio=audio,
             others=others,
         )
@@ -222,20 +239,30 @@ def _word_length(stream: AVStream) -> tuple[int | None, bool]:
         return extradata[17] if len(extradata) >= 36 else extradata[5], True
     if codec == "tta" and extradata and extradata[:4] == b"TTA1" and len(extradata) >= 10:
         return struct.unpack_from("<H", extradata, 8)[0], True
+    if codec in ("mlp", "truehd"):
+        # The format ends at 24 bits; FFmpeg decodes them into the upper three bytes of four.
+        return 16 if sample_format.startswith("s16") else 24, True
+    # APE, TAK and WMA Lossless come out as four bytes too, and PyAV does not tell how many of their bits are used:
+    # 32 is always enough, with zeros below the last true bit.
     return {"u8": 8, "s16": 16, "s32": 32, "s64": 64}.get(sample_format.removesuffix("p"), 32), lossless
 
 
 def _with_wavpack_headers(container: InputContainer, audio: tuple[AudioStream, ...]) -> tuple[AudioStream, ...]:
-    """WavPack tells its word length only in its packets: read one of each stream."""
+    """WavPack tells its word length only in its packets: read one of each stream.
+
+    A stream without any near the beginning keeps what its header says.
+    """
     waiting = {stream.container_index: stream for stream in audio if stream.codec == "wavpack"}
     told = {}
-    for packet in container.demux(*[container.streams[index] for index in waiting]):
-        stream = waiting.pop(packet.stream_index, None)
-        if stream is not None and (header := wavpack_word_length(bytes(packet))):
-            bits, lossless = header
-            told[stream.number] = replace(stream, bits=stream.bits and bits, lossless=lossless)
-        if not waiting:
-            break
+    # What is wrong with the packets is told when they are read.
+    with suppress(FFmpegError, OSError):
+        for packet in islice(container.demux(), _HEADER_PACKETS):  # all streams, or the others' were not counted
+            stream = waiting.pop(packet.stream.index, None)
+            if stream is not None and (header := wavpack_word_length(bytes(packet))):
+                bits, lossless = header
+                told[stream.number] = replace(stream, bits=stream.bits and bits, lossless=lossless)
+            if not waiting:
+                break
     return tuple(told.get(stream.number, stream) for stream in audio)
 
 

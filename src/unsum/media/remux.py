@@ -38,12 +38,17 @@ _STALE_TAGS = {"DURATION", "ENCODER"}
 _BLOCKS_WAITING = 3
 # Packets travel in bundles: handing each one over by itself would cost more than copying it.
 _BUNDLE = 64
+_BUNDLE_BYTES = 256 << 10  # pictures are large: what waits is bounded by this too
 _BUNDLES_WAITING = 16
 _POLL_SECONDS = 0.2
+# In a temporary name: whether its file may take the place of another one.
+_OVERWRITES = ".overwrites"
 
 
 def reserve_output(path: Path, *, overwrite: bool, inputs: Collection[Path] = ()) -> Path:
     """Check that an output may be written and give the temporary name to write it under.
+
+    The name carries ``overwrite`` on to `give_name`.
 
     Raises
     ------
@@ -52,26 +57,70 @@ def reserve_output(path: Path, *, overwrite: bool, inputs: Collection[Path] = ()
     OutputError
         If it is an input, or its folder does not exist or may not be written to.
     """
-    for source in inputs:
-        if path.exists() and source.exists() and path.samefile(source):
-            raise OutputError(f"{path} is the input; inputs are never modified: choose another name")
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} exists; choose another name or overwrite with -y")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file")
     folder = path.parent
-    if not folder.is_dir():
-        raise OutputError(f"no such folder: {folder}; make it first")
+    try:
+        for source in inputs:
+            if path.exists() and source.exists() and path.samefile(source):
+                raise OutputError(f"{path} is the input; inputs are never modified: choose another name")
+        if (path.exists() or path.is_symlink()) and not overwrite:
+            raise OutputExistsError(f"{path} exists; choose another name or overwrite with -y")
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; name a file")
+        if not folder.is_dir():
+            raise OutputError(f"no such folder: {folder}; make it first")
+    except (OutputError, OutputExistsError):
+        raise
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another name or folder") from error
     # A test write: permissions alone do not tell of read-only file systems.
     # File systems count a name's bytes, of which a letter may have four.
     stem = path.stem.encode(errors="ignore")[:80].decode(errors="ignore")
     # The token keeps two jobs of one process apart.
-    partial = folder / f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.partial{path.suffix}"
+    partial = folder / (
+        f".{stem}.{os.getpid()}-{secrets.token_hex(4)}{_OVERWRITES if overwrite else ''}.partial{path.suffix}"
+    )
     try:
         partial.touch()
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
     return partial
+
+
+def give_name(partial: Path, path: Path) -> None:
+    """Give a completed file its name; one that appeared meanwhile is replaced only where that was asked for.
+
+    Raises
+    ------
+    OutputExistsError
+        If there is such a file by now.
+    OutputError
+        If the name cannot be given.
+    """
+    try:
+        if partial.name.removesuffix(f".partial{path.suffix}").endswith(_OVERWRITES):
+            partial.replace(path)
+            return
+        try:
+            path.hardlink_to(partial)  # unlike renaming, this never replaces
+        except FileExistsError as error:
+            raise _appeared(path) from error
+        except (OSError, NotImplementedError) as error:  # exFAT and some network drives have no links
+            if path.exists() or path.is_symlink():
+                raise _appeared(path) from error
+            partial.replace(path)
+        else:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+    except OutputExistsError:
+        raise
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def _appeared(path: Path) -> OutputExistsError:
+    return OutputExistsError(
+        f"{path} appeared while it was being written; nothing was kept: choose another name or overwrite with -y"
+    )
 
 
 def make_folder(folder: Path) -> None:
@@ -130,6 +179,7 @@ class RemuxWriter:
         self.failure: BaseException | None = None
         self._finished = False
         self._copied: list[Packet] = []
+        self._copied_bytes = 0
         self._packets: queue.Queue = queue.Queue(_BUNDLES_WAITING)
         self._threads: list[threading.Thread] = []
         try:
@@ -194,11 +244,12 @@ class RemuxWriter:
         """Pass a packet of the source on as it is."""
         packet.stream = self._copies[container_index]
         self._copied.append(packet)
-        if len(self._copied) >= _BUNDLE:
+        self._copied_bytes += packet.size
+        if len(self._copied) >= _BUNDLE or self._copied_bytes >= _BUNDLE_BYTES:
             self._flush_copied()
 
     def _flush_copied(self) -> None:
-        copied, self._copied = self._copied, []
+        copied, self._copied, self._copied_bytes = self._copied, [], 0
         if copied:
             self._put(self._packets, copied)
 
@@ -230,10 +281,7 @@ class RemuxWriter:
 
     def publish(self) -> None:
         """Give the completed file its name."""
-        try:
-            self.partial.replace(self.path)
-        except OSError as error:
-            raise write_error(self.path, error) from error
+        give_name(self.partial, self.path)
         self._finished = True
 
     def __enter__(self) -> "RemuxWriter":

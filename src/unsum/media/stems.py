@@ -13,8 +13,9 @@ from pathlib import Path
 import soundfile
 from numpy.typing import NDArray
 
+from unsum.errors import OutputError
 from unsum.media.encode import OutputAudio, SoundFileWriter
-from unsum.media.remux import write_error
+from unsum.media.remux import give_name, write_error
 
 _BLOCKS_WAITING = 3
 _POLL_SECONDS = 0.2
@@ -29,7 +30,7 @@ class StemWriter:
     ----------
     paths : the final names, one for each of ``audio``
     partials : the temporary names, from `remux.reserve_output`
-    expected_samples : decides between WAV and RF64
+    expected_samples : refuses at once what an AIFF cannot hold; 0: not known
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class StemWriter:
         *,
         partials: Sequence[Path],
         audio: Sequence[OutputAudio],
-        expected_samples: int,
+        expected_samples: int = 0,
     ) -> None:
         self.paths, self.partials = tuple(paths), tuple(partials)
         self.failure: BaseException | None = None
@@ -81,12 +82,22 @@ class StemWriter:
         self._raise_failure()
 
     def publish(self) -> None:
-        """Give the completed files their names."""
-        for partial, path in zip(self.partials, self.paths, strict=True):
-            try:
-                partial.replace(path)
-            except OSError as error:
-                raise write_error(path, error) from error
+        """Give the completed files their names, or none of them its name.
+
+        Raises
+        ------
+        OutputExistsError, OutputError
+            If one cannot be given; those already given are taken back.
+        """
+        named: list[Path] = []
+        try:
+            for partial, path in zip(self.partials, self.paths, strict=True):
+                give_name(partial, path)
+                named.append(path)
+        except BaseException:
+            for path in named:
+                path.unlink(missing_ok=True)
+            raise
         self._published = True
 
     def __enter__(self) -> "StemWriter":
@@ -114,8 +125,6 @@ class StemWriter:
                 return
 
     def _raise_failure(self) -> None:
-        if isinstance(self.failure, (OSError, soundfile.LibsndfileError)):
-            raise write_error(self.paths[0], self.failure) from self.failure
         if self.failure is not None:
             raise self.failure
 
@@ -130,4 +139,8 @@ class StemWriter:
                     file.write(samples)
             file.close()
         except BaseException as error:
-            self.failure = self.failure or error
+            failure: BaseException = error
+            if isinstance(error, (OSError, soundfile.LibsndfileError)) and not isinstance(error, OutputError):
+                failure = write_error(self.paths[number], error)
+                failure.__cause__ = error
+            self.failure = self.failure or failure

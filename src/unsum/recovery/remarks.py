@@ -75,6 +75,10 @@ def _on_reading(plan: Plan, result: PassResult) -> Iterator[str]:
         kind = "missing" if gap.samples > 0 else "doubled and dropped"
         sure = gap.reason if gap.exact else f"{gap.reason}, length known from timestamps only"
         yield f"stream {gap.stream}: {length} {kind} at {clock_time(gap.at / rate)} ({sure})"
+    for stream in sorted({*result.report.primings, *result.report.paddings}):
+        start, end = result.report.primings.get(stream, 0), result.report.paddings.get(stream, 0)
+        if start or end:
+            yield f"stream {stream}: the codec's priming of {start} and padding of {end} samples were dropped"
     for stream, count in sorted(result.not_finite.items()):
         yield f"stream {stream}: {count} samples are no numbers (NaN or infinite); taken as silence"
     errors = result.report.errors
