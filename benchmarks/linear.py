@@ -119,9 +119,9 @@ def fitted(case: Excerpt, *, threads: int) -> FilterFit:
 
 def peers(rounds: int) -> dict:
     """K = 4 and 8, P = 512, 30 s of a float mix: from mid-music, and with silence at both ends."""
-    from fast_bss_eval.numpy.linalg import block_toeplitz
-    from fast_bss_eval.numpy.metrics import compute_stats_2
-    from mir_eval.separation import _project
+    from fast_bss_eval.numpy.linalg import block_toeplitz  # pyright: ignore[reportMissingImports]
+    from fast_bss_eval.numpy.metrics import compute_stats_2  # pyright: ignore[reportMissingImports]
+    from mir_eval.separation import _project  # pyright: ignore[reportMissingImports]
 
     def projection(case: Excerpt, whole: NDArray) -> NDArray:
         return (
@@ -220,7 +220,7 @@ def lossy(rounds: int) -> dict:
             mixture = convolve(sources, truth)
             mixture = rounded(mixture, depth) if depth else mixture
             stop = mixture.shape[1]
-            segments = split_rows(n_taps - 1, stop, held_out=[(at, at + 3 * RATE) for at in range(5 * RATE, stop, 9 * RATE)])
+            segments = split_rows(n_taps - 1, stop, held_out=[(at, at + RATE) for at in range(RATE, stop, 3 * RATE)])
             parts = gather_statistics(mixture, references, n_taps=n_taps, segments=segments)
             found = least_squares_filters(
                 parts[FIT],

@@ -238,3 +238,12 @@ def test_memory_needed_is_known_before():
 def test_correlation_does_not_wait_for_the_compiler():
     code = "import sys, unsum.dsp.correlation; print('numba' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_thousands_of_excluded_passages_are_split_at_once(rng):
+    starts = np.sort(rng.choice(1_000_000, 20_000, replace=False))
+    found = split_rows(0, 1_000_000, excluded=[(int(a), int(a) + 3) for a in starts])
+    excluded = np.zeros(1_000_003, bool)
+    for late in range(3):
+        excluded[starts + late] = True
+    assert sum(one.stop - one.start for one in found) == np.count_nonzero(~excluded[:1_000_000])

@@ -11,22 +11,18 @@ _compiled = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 
 
 @_compiled
-def accumulate_products(totals, later, earlier, later_rows, earlier_rows, first, last):
-    n_later, n_earlier = later.shape[1], earlier.shape[1]
-    x = np.empty((2, n_later, _TILE))
-    y = np.empty((2, n_earlier, _TILE))
+def accumulate_products(totals, rows, others, later, earlier, first, last):
+    n_rows, n_all = rows.shape[1], rows.shape[1] + others.shape[1]
+    x = np.empty((n_all, 2, _TILE))
     for start in range(first, last, _TILE):
         width = min(_TILE, last - start)
-        for b in range(later.shape[0]):
-            for i in range(n_later):
+        for b in range(rows.shape[0]):
+            for i in range(n_all):
+                one = rows[b, i, start : start + width] if i < n_rows else others[b, i - n_rows, start : start + width]
                 for f in range(width):
-                    x[0, i, f], x[1, i, f] = later[b, i, start + f].real, later[b, i, start + f].imag
-            for j in range(n_earlier):
-                for f in range(width):
-                    y[0, j, f], y[1, j, f] = earlier[b, j, start + f].real, earlier[b, j, start + f].imag
+                    x[i, 0, f], x[i, 1, f] = one[f].real, one[f].imag
             for q in range(totals.shape[0]):
-                i, j = later_rows[q], earlier_rows[q]
-                xr, xi, yr, yi = x[0, i], x[1, i], y[0, j], y[1, j]
+                xr, xi, yr, yi = x[later[q], 0], x[later[q], 1], x[earlier[q], 0], x[earlier[q], 1]
                 real, imag = totals[q, 0, start : start + width], totals[q, 1, start : start + width]
                 # Two loops: one with two outputs is not run on several bins at once.
                 for f in range(width):
@@ -71,20 +67,22 @@ def hermitian_multiply(pairs, rows, out):
 @_compiled
 def filter_multiply(filters, history, newest, out):
     n_partitions, n_channels, n_references, _, n_bins = filters.shape
-    z = np.empty((2, _TILE))
+    x = np.empty((2, _TILE))
+    z = np.empty((2, n_channels, _TILE))
     for start in range(0, n_bins, _TILE):
         width = min(_TILE, n_bins - start)
-        for c in range(n_channels):
-            z[:] = 0.0
-            for d in range(n_partitions):
-                at = (newest - d) % history.shape[0]
-                for k in range(n_references):
-                    hr = filters[d, c, k, 0, start : start + width]
-                    hi = filters[d, c, k, 1, start : start + width]
-                    xr = history[at, k, 0, start : start + width]
-                    xi = history[at, k, 1, start : start + width]
+        z[:] = 0.0
+        for d in range(n_partitions):
+            at = (newest - d) % history.shape[0]
+            for k in range(n_references):
+                for f in range(width):
+                    x[0, f], x[1, f] = history[at, k, start + f].real, history[at, k, start + f].imag
+                for c in range(n_channels):
+                    real, imag = filters[d, c, k, 0, start : start + width], filters[d, c, k, 1, start : start + width]
                     for f in range(width):
-                        z[0, f] += hr[f] * xr[f] - hi[f] * xi[f]
-                        z[1, f] += hr[f] * xi[f] + hi[f] * xr[f]
+                        z[0, c, f] += real[f] * x[0, f] - imag[f] * x[1, f]
+                    for f in range(width):
+                        z[1, c, f] += real[f] * x[1, f] + imag[f] * x[0, f]
+        for c in range(n_channels):
             for f in range(width):
-                out[c, start + f] = complex(z[0, f], z[1, f])
+                out[c, start + f] = complex(z[0, c, f], z[1, c, f])

@@ -112,7 +112,7 @@ class ImageStream:
 
     def _block(self) -> NDArray[np.float64]:
         stop = self._at + self.block_samples
-        spectra = split(rfft(self._input.read(stop - self._n_fft, stop), threads=self._threads))
+        spectra = rfft(self._input.read(stop - self._n_fft, stop), threads=self._threads)
         wanted = self._at >= self._start
         image = np.empty((len(self._groups), self._n_channels, self.block_samples if wanted else 0))
         for group, out in zip(self._groups, image, strict=True):
@@ -135,7 +135,7 @@ class _Group:
         from unsum.dsp._kernels_numba import filter_multiply
 
         self.rows, self._filters, self._multiply = rows, filters, filter_multiply
-        self._history = np.zeros((len(filters), len(rows), *filters.shape[3:]))
+        self._history = np.zeros((len(filters), len(rows), filters.shape[-1]), complex)
         self._newest = 0
 
     def push(self, spectra: NDArray) -> None:

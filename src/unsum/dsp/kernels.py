@@ -30,20 +30,21 @@ def joined(spectra: SplitSpectra) -> Spectra:
 
 def accumulate_products(
     totals: SplitSpectra,
-    later: Spectra,
-    earlier: Spectra,
-    later_rows: NDArray,
-    earlier_rows: NDArray,
-    start: int,
-    stop: int,
+    rows: Spectra,
+    others: Spectra,
+    later: NDArray[np.intp],
+    earlier: NDArray[np.intp],
+    first: int,
+    last: int,
 ) -> None:
-    """``totals[q] += sum over blocks of later[b, later_rows[q]] * conj(earlier[b, earlier_rows[q]])``.
+    """``totals[q] += sum over blocks of x[later[q]] * conj(x[earlier[q]])`` in the bins ``first .. last``.
 
-    In the bins ``start .. stop``; the blocks are added one after the other.
+    ``x`` is the rows and, counted on, the others of a block; the blocks are added one after the other.
     """
-    bins = slice(start, stop)
-    for block in range(len(later)):
-        totals[..., bins] += split(later[block, later_rows, bins] * np.conj(earlier[block, earlier_rows, bins]))
+    bins = slice(first, last)
+    for block in range(len(rows)):
+        x = np.concatenate([rows[block, :, bins], others[block, :, bins]])
+        totals[..., bins] += split(x[later] * np.conj(x[earlier]))
 
 
 def hermitian_multiply(pairs: SplitSpectra, rows: Spectra, out: Spectra) -> None:
@@ -55,8 +56,8 @@ def hermitian_multiply(pairs: SplitSpectra, rows: Spectra, out: Spectra) -> None
             out[j] += np.conj(one) * rows[k]
 
 
-def filter_multiply(filters: SplitSpectra, history: SplitSpectra, newest: int, out: Spectra) -> None:
+def filter_multiply(filters: SplitSpectra, history: Spectra, newest: int, out: Spectra) -> None:
     """``out[c] = sum over d, k of filters[d, c, k] * history[(newest - d) mod length, k]`` in every bin."""
     out[:] = 0
     for d in range(len(filters)):
-        out += np.sum(joined(filters[d]) * joined(history[(newest - d) % len(history)]), axis=1)
+        out += np.sum(joined(filters[d]) * history[(newest - d) % len(history)], axis=1)

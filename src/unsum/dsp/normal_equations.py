@@ -94,9 +94,13 @@ class NormalEquations:
 
     def matvec(self, filters: NDArray, *, threads: int = 1) -> NDArray[np.float64]:
         """``R h`` for filters (..., references, n_taps), exact, at a cost that no length of audio changes."""
+        return self.operator()(filters, threads=threads)
+
+    def operator(self) -> "NormalOperator":
+        """What multiplies by R, made when first asked for and kept."""
         if not self._operator:
             self._operator.append(NormalOperator(self))
-        return self._operator[0](filters, threads=threads)
+        return self._operator[0]
 
     def residual_energy(self, filters: NDArray, *, threads: int = 1) -> NDArray[np.float64]:
         """Energy that filters (channels, references, n_taps) leave in the rows, for each channel.
@@ -205,7 +209,7 @@ class NormalOperator:
                 rows[:, 0, self.n_taps - 1 :] = 0.0
                 rows[:, 1, : self.n_taps - 1] = 0.0
                 rows[:, 1, 2 * self.n_taps - 2 :] = 0.0
-                out -= np.einsum("sekf,sef->kf", np.conj(edges), rfft(rows, threads=threads))
+                out -= np.conj(np.einsum("sekf,sef->kf", edges, np.conj(rfft(rows, threads=threads))))
         return irfft(product, self.n_fft, threads=threads)[..., : self.n_taps].reshape(shape)
 
     def _edge_spectra(self, start: int) -> NDArray[np.complex128]:

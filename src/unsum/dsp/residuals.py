@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.kernels import split
-from unsum.dsp.lag_correlation import BlockGrid, LagCorrelator, available_cores
+from unsum.dsp.lag_correlation import BlockGrid, LagCorrelator
 from unsum.dsp.normal_equations import n_window
 from unsum.dsp.rows import FIT, Piece, RowFeed, Segment
+from unsum.dsp.threads import available_cores
 from unsum.dsp.transforms import irfft, rfft
 from unsum.dsp.windowed_spectra import WindowedSpectra
 
@@ -165,7 +166,7 @@ class _Part:
         at_rows = piece.mixture.shape[1] - piece.n_rows
         images = np.empty((len(spectra), len(residual), spectra.shape[-1]), complex)
         for one, image in zip(spectra, images, strict=True):
-            self._multiply(self._responses, split(one)[None], 0, image)
+            self._multiply(self._responses, one[None], 0, image)
         for b, samples in enumerate(irfft(images, grid.n_fft, threads=self._threads)):
             samples[:, : grid.overlap] += self._ringing
             self._ringing = samples[:, grid.block_samples :]

@@ -74,12 +74,20 @@ def split_rows(
         Segments with fewer rows are left out: each costs memory for its edges, so that a passage
         with a clipped sample every few milliseconds is better left out whole.
     """
-    edges = sorted({start, stop, *(min(max(e, start), stop) for span in (*held_out, *excluded) for e in span)})
+    changes: dict[int, list[int]] = {start: [0, 0], stop: [0, 0]}
+    for which, spans in enumerate((held_out, excluded)):
+        for span in spans:
+            first, last = (min(max(edge, start), stop) for edge in span)
+            if last > first:
+                changes.setdefault(first, [0, 0])[which] += 1
+                changes.setdefault(last, [0, 0])[which] -= 1
     segments: list[Segment] = []
-    for a, b in pairwise(edges):
-        if any(first <= a < last for first, last in excluded):
+    covered = [0, 0]
+    for a, b in pairwise(sorted(changes)):
+        covered = [before + change for before, change in zip(covered, changes[a], strict=True)]
+        if covered[1]:
             continue
-        part = HELD_OUT if any(first <= a < last for first, last in held_out) else FIT
+        part = HELD_OUT if covered[0] else FIT
         if segments and segments[-1].stop == a and segments[-1].part == part:
             segments[-1] = Segment(segments[-1].start, b, part)
         else:

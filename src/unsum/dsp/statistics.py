@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.dsp.lag_correlation import BlockGrid, LagCorrelator, available_cores
+from unsum.dsp.lag_correlation import BlockGrid, LagCorrelator
 from unsum.dsp.normal_equations import NormalEquations, n_window
 from unsum.dsp.rows import Piece, RowFeed, Segment
+from unsum.dsp.threads import available_cores
 from unsum.dsp.windowed_spectra import WindowedSpectra
 
 # With windows side by side a sound cut off between two goes unseen, and the solver takes twice the iterations or
@@ -162,8 +163,8 @@ class _Part:
             self._head = self._tail = piece.references[:, :0]
         if self._head.shape[1] < overlap:
             self._head = np.concatenate([self._head, piece.references[:, :overlap]], axis=1)[:, :overlap]
-        recent = np.concatenate([self._tail, piece.references], axis=1)
-        self._tail = recent[:, max(0, recent.shape[1] - overlap) :].copy()
+        recent = np.concatenate([self._tail, piece.references[:, -overlap or piece.references.shape[1] :]], axis=1)
+        self._tail = recent[:, max(0, recent.shape[1] - overlap) :]
         if piece.last:
             self._edges.append((self._head, self._tail))
 

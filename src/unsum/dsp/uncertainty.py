@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from unsum.dsp.normal_equations import NormalEquations
 from unsum.dsp.transforms import rfft
 
-# A response is known where its standard deviation is below a third of it.
-_KNOWN_VARIANCE = 0.1
+# A response is known where its standard deviation is 20 dB below it: noise that comes and goes with a reference, as
+# a codec's does, makes variances look smaller than they are.
+_KNOWN_VARIANCE = 0.01
 _BINS_AT_ONCE = 4096
 # Filters change their level within an octave, noise its own faster.
 _PRIOR_OCTAVES, _LEAST_PRIOR_BINS = 1.0, 8

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from unsum.dsp.kernels import joined, pair_rows, split
 from unsum.dsp.normal_equations import NormalEquations, fft_length
+from unsum.dsp.threads import share_out
 from unsum.dsp.transforms import irfft, rfft
 
 _ORDER = 1024
@@ -76,28 +77,40 @@ class WhitenedInverse:
 
     def __call__(self, residuals: NDArray, *, threads: int = 1) -> NDArray[np.float64]:
         """Approximate solutions for right-hand sides (channels, references, n_taps)."""
-        white = rfft(self._whitened(residuals, threads), self._n_circulant, threads=threads)
+        n_channels, n_references, _ = residuals.shape
+        white = np.empty((n_channels, n_references, self._n_circulant // 2 + 1), complex)
+
+        def whiten(first: int, last: int) -> None:
+            white[:, first:last] = rfft(self._whitened(residuals[:, first:last], first, last), self._n_circulant)
+
+        share_out(whiten, n_references, threads=threads)
         solved = np.empty_like(white)
         for one, out in zip(white, solved, strict=True):
             self._multiply(self._circulant, one, out)
-        return self._coloured(irfft(solved, self._n_circulant, threads=threads)[..., : self._n_taps], threads)
+        coloured = np.empty(residuals.shape)
 
-    def _whitened(self, x: NDArray, threads: int) -> NDArray[np.float64]:
-        """``W^T x``: predictors look forward, and with lower order where the taps end."""
+        def colour(first: int, last: int) -> None:
+            x = irfft(solved[:, first:last], self._n_circulant)[..., : self._n_taps]
+            coloured[:, first:last] = self._coloured(x, first, last)
+
+        share_out(colour, n_references, threads=threads)
+        return coloured
+
+    def _whitened(self, x: NDArray, first: int, last: int) -> NDArray[np.float64]:
+        """``W^T x`` of some references: predictors look forward, and with lower order where the taps end."""
         inner = self._n_taps - self._order
-        spectra = np.conj(self._whitener) * rfft(x, self._n_filter, threads=threads)
-        out = irfft(spectra, self._n_filter, threads=threads)[..., : self._n_taps]
-        out[..., inner:] = (x[..., None, inner:] @ self._corner)[..., 0, :]
+        spectra = np.conj(self._whitener[first:last]) * rfft(x, self._n_filter)
+        out = irfft(spectra, self._n_filter)[..., : self._n_taps]
+        out[..., inner:] = (x[..., None, inner:] @ self._corner[first:last])[..., 0, :]
         return out
 
-    def _coloured(self, x: NDArray, threads: int) -> NDArray[np.float64]:
-        """``W x``."""
+    def _coloured(self, x: NDArray, first: int, last: int) -> NDArray[np.float64]:
+        """``W x`` of some references."""
         inner = self._n_taps - self._order
         early = x.copy()
         early[..., inner:] = 0.0
-        spectra = self._whitener * rfft(early, self._n_filter, threads=threads)
-        out = irfft(spectra, self._n_filter, threads=threads)[..., : self._n_taps]
-        out[..., inner:] += (self._corner @ x[..., inner:, None])[..., 0]
+        out = irfft(self._whitener[first:last] * rfft(early, self._n_filter), self._n_filter)[..., : self._n_taps]
+        out[..., inner:] += (self._corner[first:last] @ x[..., inner:, None])[..., 0]
         return out
 
 

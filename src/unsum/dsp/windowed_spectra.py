@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from unsum.dsp.kernels import SplitSpectra, joined, pair_rows
 from unsum.dsp.lag_correlation import sum_products
 from unsum.dsp.transforms import rfft
 
-_WINDOWS_AT_ONCE_BYTES = 1 << 25
+_WINDOWS_AT_ONCE_BYTES = 1 << 21
 # Side lobes below -110 dB: music has that much between its loudest band and its weakest.
 _KAISER_BETA = 14.0
 
@@ -90,10 +91,8 @@ class WindowedSpectra:
         at_once = max(1, _WINDOWS_AT_ONCE_BYTES // (8 * n_samples * len(held)))
         for start in range(0, n_windows, at_once):
             stop = min(start + at_once, n_windows)
-            windows = np.empty((stop - start, len(held), n_samples))
-            for w in range(start, stop):
-                np.multiply(held[:, w * hop : w * hop + n_samples], self._taper, out=windows[w - start])
-            self._take(windows)
+            windows = sliding_window_view(held, n_samples, axis=1)[:, start * hop : stop * hop : hop]
+            self._take(windows[:, : stop - start].swapaxes(0, 1) * self._taper)
         if last and not n_windows and self._none_in_segment and held.shape[1]:
             short = np.zeros((1, len(held), n_samples))
             short[0, :, : held.shape[1]] = held * _unit_taper(held.shape[1])
@@ -103,7 +102,7 @@ class WindowedSpectra:
 
     def _take(self, windows: NDArray) -> None:
         spectra = rfft(windows, threads=self._threads)
-        sum_products(self._totals, spectra, spectra, self._rows, threads=self._threads)
+        sum_products(self._totals, spectra, spectra[:, :0], *self._rows, threads=self._threads)
         self._n_windows += len(windows)
 
     def result(self) -> AveragedSpectra:
