@@ -52,6 +52,9 @@ def main() -> None:
     """The entry point: every error becomes one line and its documented exit code."""
     # A polite kill cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Decoder, encoders and muxer hand over to each other thousands of times a second; the usual 5 ms of
+    # waiting for a thread that is busy in Python cost a twentieth of the time.
+    sys.setswitchinterval(0.0005)
     sys.exit(run(sys.argv[1:]))
 
 
