@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "unsum"
 ALLOWED = {
     "errors": set(),
     "layouts": {"errors"},
+    "timecode": set(),
     "model": set(),
     "dsp": {"errors", "layouts", "model"},
     "problem": {"errors", "layouts", "dsp"},
@@ -22,10 +23,10 @@ ALLOWED = {
     "removal": {"errors", "model", "problem", "engine", "analysis", "ladder", "media"},
     "streams": {"errors", "layouts", "dsp"},
     "media": {"errors", "layouts", "problem"},
-    "recovery": {"errors", "layouts", "dsp", "streams", "media"},
+    "recovery": {"errors", "layouts", "timecode", "dsp", "streams", "media"},
     "inspection": {"errors", "layouts", "dsp", "streams", "media"},
     "report": {
-        *{"errors", "layouts", "model", "analysis", "describe", "streams"},
+        *{"errors", "layouts", "timecode", "model", "analysis", "describe", "streams"},
         *{"media", "recovery", "inspection", "removal"},
     },
     "export": {"errors", "layouts", "streams", "media", "recovery"},

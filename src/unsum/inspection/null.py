@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from unsum.dsp.correlation import LagEstimate, WhitenedCorrelation
 from unsum.errors import InputError
 from unsum.inspection.bands import BandMeter
-from unsum.inspection.samples import on_grid, sample_dtype, without_infinities
-from unsum.media.decode import DecodedFrame, DecodeReport, read_frames
+from unsum.inspection.samples import on_grid, without_infinities
+from unsum.media.decode import DecodedFrame, DecodeReport, read_frames, sample_dtype
 from unsum.media.probe import AudioStream, parse_address, probe
 from unsum.streams.arithmetic import Grid, StreamFormat
 from unsum.streams.assembly import Assembler

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from unsum.errors import InputError
 from unsum.inspection.containment import ContainmentMeter
 from unsum.inspection.findings import Containment, FileFinding, StreamFinding
-from unsum.inspection.samples import sample_dtype
 from unsum.inspection.streams import StreamMeter
-from unsum.media.decode import DecodedFrame, DecodeReport, read_frames
+from unsum.media.decode import DecodedFrame, DecodeReport, read_frames, sample_dtype
 from unsum.media.probe import AudioStream, Recording, probe
 from unsum.streams.arithmetic import Grid, StreamFormat
 from unsum.streams.assembly import AlignedBlock, Assembler, NotInterleavedError

@@ -3,15 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.media.probe import AudioStream
 from unsum.streams.arithmetic import Grid
-
-
-def sample_dtype(stream: AudioStream) -> np.dtype:
-    """The type a stream's samples arrive in."""
-    if stream.bits is None:
-        return np.dtype(np.float64 if "f64" in stream.codec else np.float32)
-    return np.dtype(np.int16 if stream.bits <= 16 else np.int32 if stream.bits <= 32 else np.int64)
 
 
 def on_grid(rows: NDArray, grid: Grid, stream: int) -> NDArray:

@@ -41,6 +41,13 @@ _DTYPES: dict[str, Any] = {
 }
 
 
+def sample_dtype(stream: AudioStream) -> np.dtype:
+    """The type a stream's samples arrive in."""
+    if stream.bits is None:
+        return np.dtype(np.float64 if "f64" in stream.codec else np.float32)
+    return np.dtype(np.int16 if stream.bits <= 16 else np.int32 if stream.bits <= 32 else np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
     """Some decoded audio of one stream.

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Collection, Generator, Mapping
 from pathlib import Path
 
-import numpy as np
-
-from unsum.media.decode import CopiedPacket, DecodeReport, read_frames
+from unsum.media.decode import CopiedPacket, DecodeReport, read_frames, sample_dtype
 from unsum.media.probe import AudioStream
 from unsum.streams.assembly import BLOCK_SAMPLES, AlignedBlock, Assembler
 
@@ -13,13 +11,6 @@ from unsum.streams.assembly import BLOCK_SAMPLES, AlignedBlock, Assembler
 MAX_LEAD_SECONDS = 15.0
 
 Progress = Callable[[float, float, str], None]
-
-
-def sample_dtype(stream: AudioStream) -> np.dtype:
-    """The type a stream's samples arrive in."""
-    if stream.bits is None:
-        return np.dtype(np.float64 if "f64" in stream.codec else np.float32)
-    return np.dtype(np.int16 if stream.bits <= 16 else np.int32 if stream.bits <= 32 else np.int64)
 
 
 def start_sample(stream: AudioStream) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.media.decode import DecodedFrame, DecodeReport, read_frames
+from unsum.media.decode import DecodedFrame, DecodeReport, read_frames, sample_dtype
 from unsum.media.probe import AudioStream
-from unsum.recovery.aligned import sample_dtype, start_sample
+from unsum.recovery.aligned import start_sample
 from unsum.streams.assembly import AlignedBlock, Assembler, NotInterleavedError
 from unsum.streams.offsets import WINDOW, OffsetMeter, StreamOffsets
 

@@ -10,12 +10,13 @@ from unsum.recovery.findings import RecoveryFinding, SourceFinding, Verification
 from unsum.recovery.meters import FLOAT_NULL_DB, LOSSY_NULL_DB, recorder_error
 from unsum.recovery.outputs import writes_stems
 from unsum.recovery.plan import Plan
-from unsum.recovery.remarks import clock_time, remarks
+from unsum.recovery.remarks import remarks
 from unsum.recovery.untangle import PassResult, odd_sums
 from unsum.streams.arithmetic import bits_needed
 from unsum.streams.equations import SourceChannel, StreamChannel
 from unsum.streams.recipe import Source, format_recipe
 from unsum.streams.solve import Terms
+from unsum.timecode import clock_time
 
 
 def tolerated_null_db(plan: Plan) -> float:

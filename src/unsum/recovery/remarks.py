@@ -6,19 +6,12 @@ from unsum.recovery.findings import CheckFinding, SourceFinding
 from unsum.recovery.outputs import writes_stems
 from unsum.recovery.plan import Plan
 from unsum.recovery.untangle import PassResult
+from unsum.timecode import clock_time
 
 # A recording whose header says this much more than was found has been cut off.
 _TRUNCATED_SECONDS = 1.0
 _WORTH_TELLING_SECONDS = 0.05
 _LISTED = 3
-
-
-def clock_time(seconds: float) -> str:
-    """``00:12:31.402``."""
-    milliseconds = round(abs(seconds) * 1000)
-    hours, rest = divmod(milliseconds, 3_600_000)
-    minutes, rest = divmod(rest, 60_000)
-    return f"{'-' if seconds < 0 else ''}{hours:02d}:{minutes:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
 def remarks(

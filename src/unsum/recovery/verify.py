@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.errors import OutputError
-from unsum.media.decode import DecodeReport
+from unsum.media.decode import DecodeReport, sample_dtype
 from unsum.media.probe import AudioStream, probe
-from unsum.recovery.aligned import Progress, aligned_items, sample_dtype, start_sample
+from unsum.recovery.aligned import Progress, aligned_items, start_sample
 from unsum.recovery.findings import Verification
 from unsum.recovery.untangle import BlockDigest, checksums, remix_forms, whole_passages
 from unsum.streams.arithmetic import Columns, Composition, Grid, StreamFormat

@@ -8,7 +8,7 @@ from typing import Any
 from unsum.errors import UnsumError
 from unsum.inspection.findings import ChannelFinding, Containment, FileFinding, StreamFinding
 from unsum.media.probe import AudioStream
-from unsum.recovery.outcome import clock_time
+from unsum.timecode import clock_time
 
 WIDTH = 79
 # Pairs that cancel less are no news: any two sounds have something in common.

@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 from unsum.inspection.null import NullFinding, NullSide
-from unsum.recovery.outcome import clock_time
 from unsum.report.inspection import WIDTH, codec_name, word_length
+from unsum.timecode import clock_time
 
 _WORST = 5
 _COLUMNS = 60

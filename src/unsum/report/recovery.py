@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from unsum.errors import UnsumError
 from unsum.recovery.findings import CheckFinding, RecoveryFinding, SourceFinding
-from unsum.recovery.remarks import clock_time
 from unsum.streams.recipe import format_recipe
+from unsum.timecode import clock_time
 
 if TYPE_CHECKING:
     from unsum.recovery.discovery import FoundRecipe

@@ -9,6 +9,7 @@ from unsum.analysis import Analysis, Step
 from unsum.describe.mixer import describe_mixer, mixer_words
 from unsum.describe.timing import describe_timing, timing_words
 from unsum.removal import Removal
+from unsum.timecode import clock_time
 
 WIDTH = 79
 
@@ -55,7 +56,7 @@ def reference_sentence(removal: Removal, name: str) -> str:
     if not part.present:
         return f"{name} was not found in {mixture} ({finding.reason})."
     delay = part.warp.delay_seconds
-    where = f"from {_clock_time(delay)}" if delay >= 0 else f"from its own {_clock_time(-delay)} on"
+    where = f"from {clock_time(delay)}" if delay >= 0 else f"from its own {clock_time(-delay)} on"
     level = ""
     if finding.image_db is not None:
         level = f", {abs(finding.image_db):.1f} dB {'below' if finding.image_db <= 0 else 'above'} it all"
@@ -71,13 +72,6 @@ def removed_words(analysis: Analysis) -> str:
     if kept[-1].null_db == -math.inf:
         return "nothing is left"
     return f"what is left is {kept[-1].null_db:.1f} dB of the recording, other sounds included"
-
-
-def _clock_time(seconds: float) -> str:
-    milliseconds = round(seconds * 1000)
-    hours, rest = divmod(milliseconds, 3_600_000)
-    minutes, rest = divmod(rest, 60_000)
-    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
 def removal_json(removal: Removal) -> str:
