@@ -159,8 +159,7 @@ class _Packets:
 
 def _copied(recording: Recording, mixture: FileSource, *, add: bool) -> list[int]:
     """Container indices of the streams that are copied: all but the cleaned one."""
-    every = range(len(recording.audio) + len(recording.others))
-    return [n for n in every if add or n != mixture.stream.container_index]
+    return [n for n in recording.copyable if add or n != mixture.stream.container_index]
 
 
 def _image_paths(output: Path, names: Sequence[str]) -> dict[str, Path]:

@@ -561,3 +561,22 @@ def test_any_sample_rate_is_recovered(rate, rng, ffmpeg, tmp_path):
     finding = recover(path, '[sources]\nd = "stereo"\nv = "stereo"\n[streams]\n0 = "d + v"\n1 = "d"\n')
     assert finding.output is not None
     assert np.array_equal(scenes.decode_pcm(finding.output, ffmpeg=ffmpeg, stream=1), voice)
+
+
+def test_an_mp4_with_a_chapter_track_is_recovered(rng, ffmpeg, tmp_path):
+    """Its chapters are a data stream, which no muxer takes as it is."""
+    sources = some_sources(rng)
+    whole = tmp_path / "a.mkv"
+    desk, voice = sources["desktop"].samples[:2], sources["voice"].samples
+    chapters = [(0.0, 0.5, "One"), (0.5, 1.0, "Two")]
+    scenes.write_recording(
+        whole, [desk + voice, desk], ffmpeg=ffmpeg, layouts="stereo", rate=RATE, video=True, chapters=chapters
+    )
+    path = tmp_path / "a.mp4"
+    scenes.run_ffmpeg(ffmpeg, "-i", str(whole), "-map", "0:v", "-map", "0:a", "-c:v", "copy", "-c:a", "alac", str(path))
+    assert "data" in " ".join(probe(path).others)
+    finding = recover(path, '[sources]\nd = "stereo"\nv = "stereo"\n[streams]\n0 = "d + v"\n1 = "d"\n')
+    assert finding.output is not None
+    assert np.array_equal(scenes.decode_pcm(finding.output, ffmpeg=ffmpeg, stream=1), voice)
+    with av.open(str(finding.output)) as container:
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["One", "Two"]

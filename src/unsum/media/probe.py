@@ -71,6 +71,17 @@ class Recording:
     audio: tuple[AudioStream, ...]
     others: tuple[str, ...]
 
+    @property
+    def copyable(self) -> tuple[int, ...]:
+        """Container indices of all streams that can be copied.
+
+        Data streams cannot: Matroska has none, and in MP4 they are mostly the chapters, which the muxer writes anew.
+        """
+        audio = {stream.container_index for stream in self.audio}
+        rest = [index for index in range(len(self.audio) + len(self.others)) if index not in audio]
+        data = {index for index, kind in zip(rest, self.others, strict=True) if kind.startswith("data")}
+        return tuple(sorted((audio | set(rest)) - data))
+
 
 @dataclass(frozen=True, slots=True)
 class StreamAddress:

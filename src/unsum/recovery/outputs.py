@@ -117,8 +117,8 @@ def stored_as(audio: OutputAudio, output: Path) -> str:
 
 
 def copied_indices(recording: Recording, replaced: Collection[int]) -> list[int]:
-    """Container indices of all streams but the replaced ones."""
-    return [index for index in range(len(recording.audio) + len(recording.others)) if index not in replaced]
+    """Container indices of all streams that are copied: not the replaced ones."""
+    return [index for index in recording.copyable if index not in replaced]
 
 
 def open_writer(

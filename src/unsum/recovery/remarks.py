@@ -42,6 +42,10 @@ def _on_streams(plan: Plan, checks: Sequence[CheckFinding]) -> Iterator[str]:
     unused = [str(s.number) for s in plan.recording.audio if s not in plan.streams]
     if unused and writes_stems(plan.output):
         yield f"stream {', '.join(unused)} is not in the recipe, and so in none of the files"
+    data = [kind for kind in plan.recording.others if kind.startswith("data")]
+    if data and not writes_stems(plan.output):
+        some = "1 data stream" if len(data) == 1 else f"{len(data)} data streams"
+        yield f"{some} left out (in MP4 mostly the list of chapters, which is written anew)"
     starts = plan.look.starts
     if len(set(starts.values())) > 1:
         told = ", ".join(f"stream {stream} at {start / rate:.6f} s" for stream, start in sorted(starts.items()))
