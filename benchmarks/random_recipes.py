@@ -375,7 +375,20 @@ def _columns(recipe: Recipe, channels: Mapping[int, tuple[str, ...]]) -> set[fro
     for key, row in mixing_equations(recipe, channels).rows.items():
         for unknown, gain in row.items():
             columns.setdefault(unknown, {})[str(key)] = gain
-    return {frozenset((key, gain / column[min(column)]) for key, gain in column.items()) for column in columns.values()}
+    found = {_scaled(column) for column in columns.values()}
+    # A mono source in the very streams and gains of a stereo one is part of that one's two sums: nothing tells
+    # them apart, and a recipe that names the sum says the same.
+    return {column for column in found if not _is_pair(column, found)}
+
+
+def _scaled(column: Mapping[str, Fraction]) -> frozenset[tuple[str, Fraction]]:
+    return frozenset((key, gain / column[min(column)]) for key, gain in column.items())
+
+
+def _is_pair(column: frozenset[tuple[str, Fraction]], others: set[frozenset[tuple[str, Fraction]]]) -> bool:
+    """Whether a column is those of two other sources' FL and FR together."""
+    sides = [{key: gain for key, gain in column if key.endswith(side)} for side in (".FL", ".FR")]
+    return all(sides) and sum(map(len, sides)) == len(column) and all(_scaled(side) in others for side in sides)
 
 
 # The table -------------------------------------------------------------------------------------------
