@@ -10,23 +10,89 @@ warp, level and the rest of the delay in the filters.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Time = TypeVar("Time", float, NDArray[np.float64])
+
+# Seconds times rate is a whole number up to rounding; an hour at 192 kHz rounds to 1e-7.
+_WHOLE_SAMPLES = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A place where the reference goes on elsewhere: dropped or repeated buffers, a pause, a cut.
+
+    Attributes
+    ----------
+    at_seconds : mixture time from which on it is heard elsewhere
+    skipped_seconds : reference time that is not heard; negative: heard again, or the player paused
+    """
+
+    at_seconds: float
+    skipped_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bend:
+    """A slow deviation from the straight line: wow, flutter, a clock that warms up.
+
+    ``bend(t) = sum_n offsets_seconds[n] * B3((t - start_seconds) / step_seconds - n)`` with the centred cubic
+    B-spline B3; the first and the last offset go on for ever.
+    """
+
+    start_seconds: float
+    step_seconds: float
+    offsets_seconds: tuple[float, ...]
+
+    def __call__(self, mixture_time: Time) -> Time:
+        """Seconds of deviation at seconds in the mixture: a number or an array of any shape."""
+        offsets = np.asarray(self.offsets_seconds)
+        where = (np.asarray(mixture_time) - self.start_seconds) / self.step_seconds
+        node = np.floor(where)
+        u = where - node
+        last = len(offsets) - 1
+        at = np.clip(node[..., None] + np.arange(-1, 3), 0, last).astype(np.intp)
+        weights = np.stack(
+            [(1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, 3 * u**2 * (1 - u) + 3 * u + 1, u**3], axis=-1
+        )  # of the nodes before and after, times 6
+        total = np.sum(weights * offsets[at], axis=-1) / 6
+        return total if isinstance(mixture_time, np.ndarray) else float(total)  # pyright: ignore[reportReturnType]
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWarp:
     """Where each moment of the mixture lies in the reference.
 
-    ``reference_time(t) = (t - delay_seconds) * (1 + clock_ppm * 1e-6)``
+    ``reference_time(t) = (t - delay_seconds) * (1 + clock_ppm * 1e-6) + bend(t) + skipped(t)``
+
+    Attributes
+    ----------
+    bend : None where the clocks run evenly
+    jumps : in order of time; ``skipped(t)`` is the sum of ``skipped_seconds`` of all at or before ``t``
     """
 
     delay_seconds: float = 0.0  # positive: heard later in the mixture
     clock_ppm: float = 0.0  # positive: played faster than it was recorded
+    bend: Bend | None = None
+    jumps: tuple[Jump, ...] = ()
 
-    def reference_time(self, mixture_time: float) -> float:
-        return (mixture_time - self.delay_seconds) * (1.0 + self.clock_ppm * 1e-6)
+    def reference_time(self, mixture_time: Time) -> Time:
+        """Seconds in the reference, of seconds in the mixture: a number or an array of any shape."""
+        time = (mixture_time - self.delay_seconds) * (1.0 + self.clock_ppm * 1e-6)
+        if self.bend is not None:
+            time = time + self.bend(mixture_time)
+        for jump in self.jumps:
+            time = time + jump.skipped_seconds * (mixture_time >= jump.at_seconds)
+        return time
+
+    def whole_samples(self, sample_rate: int) -> int | None:
+        """The delay, where it is nothing but a whole number of samples; None where the reference has to be warped."""
+        samples = self.delay_seconds * sample_rate
+        straight = self.clock_ppm == 0 and self.bend is None and not self.jumps
+        return round(samples) if straight and abs(samples - round(samples)) < _WHOLE_SAMPLES else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +102,7 @@ class Contribution:
     Attributes
     ----------
     present : False where the reference was not found; it then contributes nothing
-    warp : whole samples of delay; what is left of it, below a sample, lives in the filters
+    warp : bulk delay, clock and jumps; where they are all whole samples, what is left below one lives in the filters
     filters : (mixture channels, reference channels, taps)
         Tap ``p`` acts on the aligned reference ``first_lag + p`` samples earlier.
     first_lag : lag of tap 0 in samples; negative: the filter looks ahead
