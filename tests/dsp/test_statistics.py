@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers
 from oracle import coloured, design, targets
 
-from unsum.dsp.rows import FIT, HELD_OUT, Segment, split_rows
+from unsum.dsp.rows import FIT, HELD_OUT, RowFeed, Segment, split_rows
 from unsum.dsp.statistics import Statistics, gather_statistics, statistics_bytes
 from unsum.errors import InputError
 
@@ -247,3 +247,24 @@ def test_thousands_of_excluded_passages_are_split_at_once(rng):
     for late in range(3):
         excluded[starts + late] = True
     assert sum(one.stop - one.start for one in found) == np.count_nonzero(~excluded[:1_000_000])
+
+
+def test_a_segment_has_its_history_wherever_the_one_before_it_was_cut():
+    # Samples that count themselves: a piece must hold the history before its segment, for any length of the last.
+    n_samples, n_taps = 4000, 300
+    count = np.arange(1.0, n_samples + 1)[np.newaxis]
+    for middle in range(1500, 2200, 37):
+        feed = RowFeed(
+            n_channels=1,
+            n_references=1,
+            first_lag=0,
+            n_taps=n_taps,
+            segments=(Segment(n_taps, middle), Segment(middle, n_samples - 50, 1)),
+            piece_samples=512,
+        )
+        for start in range(0, n_samples, 64):
+            part = count[:, start : start + 64]
+            for _ in feed.add(part, part):
+                for piece in feed.ready():
+                    assert np.all(np.diff(piece.references) == 1)
+                    assert piece.references[0, 0] > 0

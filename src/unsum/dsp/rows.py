@@ -217,10 +217,10 @@ class RowFeed:
         self._forget()
 
     def _forget(self) -> None:
-        if self._segments:
-            needed = self._segments[0].start - self._history if self._at is None else self._at
-            self._references.forget(needed)
-            self._mixture.forget(needed)
-        else:
-            self._references.forget(self._references.stop)
-            self._mixture.forget(self._mixture.stop)
+        # The next segment may need history from before the end of the one that is being cut.
+        following = self._segments[0 if self._at is None else 1 :][:1]
+        needed = [segment.start - self._history for segment in following]
+        if self._at is not None:
+            needed.append(self._at)
+        self._references.forget(min(needed, default=self._references.stop))
+        self._mixture.forget(min(needed, default=self._mixture.stop))
