@@ -4,20 +4,26 @@ Everything is a ``for`` over blocks; nothing seeks. Progress is a callback
 ``(done, total, what)``, and raising `Cancelled` from it stops the work.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.convolution import ImageStream
+from unsum.dsp.warp import interpolate, reach
 from unsum.errors import InputError
-from unsum.model import MixModel
+from unsum.model import MixModel, TimeWarp
 from unsum.problem import AudioSource, Problem, as_float
 
 BLOCK_SAMPLES = 1 << 16
+# A jump farther back reads the reference from its start once more.
+LONGEST_HELD_SECONDS = 30.0
+_SPEED_WITHOUT_ALIASES = 1.01
 
 Progress = Callable[[float, float, str], None]
 
@@ -30,7 +36,8 @@ class AlignedAudio:
     ----------
     start : mixture sample at which it begins
     mixture : (channels, samples) as it came
-    references : {name: (channels, samples)} as they came, silent outside the reference
+    references : {name: (channels, samples)}, silent outside the reference
+        As they came where the warp is a whole number of samples; otherwise float64 with full scale 1.
     """
 
     start: int
@@ -49,7 +56,7 @@ class Subtracted:
     Attributes
     ----------
     residual : (channels, samples), in the mixture's own units: integers where it is integer PCM
-    images : {name: (channels, samples)} float64, full scale 1; empty where a subtraction was exact
+    images : {name: (channels, samples)} float64, full scale 1
     """
 
     start: int
@@ -58,45 +65,132 @@ class Subtracted:
     images: Mapping[str, NDArray[np.float64]]
 
 
+class _Held:
+    """A source read from its start towards its end, of which the last stretch is held.
+
+    What lies farther back is read from the start once more: no seek is trusted.
+    """
+
+    def __init__(self, source: AudioSource, held_samples: int) -> None:
+        self._source, self._held_samples = source, held_samples
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self._blocks = self._source.blocks()
+        self._held: deque[tuple[int, NDArray[Any]]] = deque()  # first sample, block
+        self._reached = 0
+
+    def between(self, start: int, stop: int) -> NDArray[Any]:
+        """The samples start <= n < stop as they came, (channels, stop - start); silence outside the source."""
+        first = self._held[0][0] if self._held else self._reached
+        if max(0, start) < min(first, stop):
+            self._reopen()
+        self._read_on(start, stop)
+        rows = len(self._source.channels)
+        parts = [np.zeros((rows, min(stop, 0) - start), np.int16)] if start < 0 else []
+        for at, block in self._held:
+            if at < stop and start < at + block.shape[1]:
+                parts.append(block[:, max(0, start - at) : stop - at])
+        behind = stop - max(start, 0, self._reached)
+        if behind > 0 or not parts:
+            parts.append(np.zeros((rows, max(0, behind)), np.int16))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _read_on(self, start: int, stop: int) -> None:
+        self._let_go(start)
+        while self._reached < stop and (block := next(self._blocks, None)) is not None:
+            self._held.append((self._reached, block))
+            self._reached += block.shape[1]
+            self._let_go(start)
+
+    def _let_go(self, start: int) -> None:
+        while self._held and self._held[0][0] + self._held[0][1].shape[1] <= start - self._held_samples:
+            self._held.popleft()
+
+
 class _Shifted:
     """A source read as if it began at another sample: silence before it and behind it."""
 
-    def __init__(self, source: AudioSource, delay_samples: int) -> None:
-        self._blocks = source.blocks()
-        self._rows = len(source.channels)
-        self._silence = max(0, delay_samples)
-        self._skip = max(0, -delay_samples)
-        self._rest: NDArray[Any] | None = None
+    def __init__(self, source: AudioSource, delay_samples: int, start: int) -> None:
+        self._held = _Held(source, 0)
+        self._at = start - delay_samples
 
     def read(self, length: int) -> NDArray[Any]:
-        parts: list[NDArray[Any]] = []
-        missing = length
-        if self._silence:
-            n = min(self._silence, missing)
-            parts.append(np.zeros((self._rows, n), np.int16))
-            self._silence -= n
-            missing -= n
-        while missing:
-            block = self._rest if self._rest is not None else next(self._blocks, None)
-            self._rest = None
-            if block is None:
-                parts.append(np.zeros((self._rows, missing), np.int16))
-                break
-            if self._skip:
-                n = min(self._skip, block.shape[1])
-                block, self._skip = block[:, n:], self._skip - n
-            n = min(missing, block.shape[1])
-            parts.append(block[:, :n])
-            if n < block.shape[1]:
-                self._rest = block[:, n:]
-            missing -= n
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        start, self._at = self._at, self._at + length
+        return self._held.between(start, self._at)
+
+
+class _Warped:
+    """A source read along a warp, in float64 with full scale 1: silence before it and behind it.
+
+    Between two jumps the sound is evaluated from the reference alone, so that at a jump it goes over from one
+    sample to the next, as it did where a buffer was dropped.
+    """
+
+    def __init__(self, source: AudioSource, warp: TimeWarp, start: int) -> None:
+        self._rate, self._bits, self._cutoff = source.sample_rate, source.bits, _cutoff(warp)
+        self._between_jumps = replace(warp, jumps=())
+        self._jumps_at = [jump.at_seconds for jump in warp.jumps]
+        self._skipped = np.cumsum([0.0, *(jump.skipped_seconds for jump in warp.jumps)])
+        self._held = _Held(source, ceil(_longest_return(warp) * source.sample_rate))
+        self._at = start
+
+    def read(self, length: int) -> NDArray[np.float64]:
+        times = np.arange(self._at, self._at + length) / self._rate
+        self._at += length
+        where = self._between_jumps.reference_time(times)
+        pieces = np.split(where, np.searchsorted(times, self._jumps_at))
+        return np.concatenate(
+            [
+                self._evaluated((piece + skipped) * self._rate)
+                for piece, skipped in zip(pieces, self._skipped, strict=True)
+                if len(piece)
+            ],
+            axis=1,
+        )
+
+    def _evaluated(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        side = reach(self._cutoff)
+        start, stop = floor(positions.min()) - side, floor(positions.max()) + side + 1
+        samples = as_float(*_with_bits(self._held.between(start, stop), self._bits))
+        if not samples.any():
+            return np.zeros((len(samples), len(positions)))
+        return interpolate(samples, positions, first=start, cutoff=self._cutoff)
+
+
+def _cutoff(warp: TimeWarp) -> float:
+    """What the warp lets through without aliases, over half the sample rate; the same for all of it.
+
+    A per cent of speed folds only what the kernel does not pass as it is.
+    """
+    speed = 1.0 + warp.clock_ppm * 1e-6
+    if warp.bend is not None and len(warp.bend.offsets_seconds) > 1:
+        speed += max(0.0, float(np.max(np.diff(warp.bend.offsets_seconds))) / warp.bend.step_seconds)
+    return 1.0 if speed <= _SPEED_WITHOUT_ALIASES else 1.0 / speed
+
+
+def _longest_return(warp: TimeWarp) -> float:
+    """How far its jumps lead back into what was heard, in seconds; none farther than `LONGEST_HELD_SECONDS`."""
+    if not warp.jumps:
+        return 0.0
+    skipped = np.array([jump.skipped_seconds for jump in warp.jumps])
+    straight = replace(warp, jumps=())
+    before = straight.reference_time(np.array([jump.at_seconds for jump in warp.jumps])) + np.cumsum(skipped) - skipped
+    back = np.maximum.accumulate(before) - (before + skipped)
+    return max(0.0, float(np.max(back, where=back <= LONGEST_HELD_SECONDS, initial=0.0)))
+
+
+def _with_bits(block: NDArray[Any], bits: int | None) -> tuple[NDArray[Any], int | None]:
+    """A block of a source with the word length it has now: none where a warp made it floating point."""
+    return block, bits if block.dtype.kind in "iu" else None
 
 
 def aligned_blocks(
     problem: Problem,
-    delays: Mapping[str, int],
+    warps: Mapping[str, TimeWarp],
     *,
+    before: int = 0,
+    after: int = 0,
     block_samples: int = BLOCK_SAMPLES,
     progress: Progress | None = None,
     what: str = "",
@@ -105,14 +199,21 @@ def aligned_blocks(
 
     Parameters
     ----------
-    delays : {reference: samples} where sample 0 of a reference lies in the mixture; only these are read
+    warps : {reference: where the mixture lies in it}; only these are read
+        A whole number of samples leaves a reference as it came, integers included.
+    before, after : samples of the references wanted from before the mixture begins and from behind its end
+        They come as blocks of their own, with no samples of the mixture: what was playing before the recording
+        began rings on in a room, and filters that look ahead need what follows.
     progress : called with samples done, samples expected, ``what``
     """
     readers = {
-        reference.name: _Shifted(reference, delays[reference.name])
+        reference.name: _reader(reference, warps[reference.name], -before)
         for reference in problem.references
-        if reference.name in delays
+        if reference.name in warps
     }
+    nothing = np.zeros((len(problem.mixture.channels), 0), np.int16)
+    if before:
+        yield AlignedAudio(-before, nothing, {name: reader.read(before) for name, reader in readers.items()})
     start, total = 0, problem.mixture.samples or 0
     for mixture in _rechunked(problem.mixture, block_samples):
         references = {name: reader.read(mixture.shape[1]) for name, reader in readers.items()}
@@ -120,6 +221,15 @@ def aligned_blocks(
         start += mixture.shape[1]
         if progress is not None:
             progress(start, max(total, start), what)
+    if after:
+        yield AlignedAudio(start, nothing, {name: reader.read(after) for name, reader in readers.items()})
+
+
+def _reader(reference: AudioSource, warp: TimeWarp, start: int) -> "_Shifted | _Warped":
+    delay_samples = warp.whole_samples(reference.sample_rate)
+    if delay_samples is None:
+        return _Warped(reference, warp, start)
+    return _Shifted(reference, delay_samples, start)
 
 
 def _rechunked(source: AudioSource, block_samples: int) -> Iterator[NDArray[Any]]:
@@ -141,13 +251,13 @@ def _rechunked(source: AudioSource, block_samples: int) -> Iterator[NDArray[Any]
 def stacked(problem: Problem, aligned: AlignedAudio, names: tuple[str, ...]) -> NDArray[np.float64]:
     """Some references of a block on top of each other, (all their channels, samples), full scale 1."""
     by_name = {reference.name: reference for reference in problem.references}
-    return np.concatenate([as_float(aligned.references[name], by_name[name].bits) for name in names])
+    return np.concatenate([as_float(*_with_bits(aligned.references[name], by_name[name].bits)) for name in names])
 
 
 def subtract(problem: Problem, model: MixModel, *, progress: Progress | None = None) -> Iterator[Subtracted]:
     """Take the images of all present references out of the mixture, block by block.
 
-    Where every contribution has exact gains, integers are subtracted from integers.
+    Where every contribution has exact gains and lies at whole samples, integers are subtracted from integers.
     Otherwise the sum of the images is subtracted in float64, and an integer mixture is
     rounded back to its own grid once.
 
@@ -159,13 +269,26 @@ def subtract(problem: Problem, model: MixModel, *, progress: Progress | None = N
     missing = [name for name in model.present if name not in {reference.name for reference in problem.references}]
     if missing:
         raise InputError(f"the model has {', '.join(missing)}, which is not among the references; name the same files")
-    delays = {name: round(model.contributions[name].warp.delay_seconds * model.sample_rate) for name in model.present}
-    blocks = aligned_blocks(problem, delays, progress=progress, what="subtracting")
+    if model.sample_rate != problem.mixture.sample_rate:
+        raise InputError(
+            f"the model is at {model.sample_rate} Hz but {problem.mixture.name} at {problem.mixture.sample_rate} Hz; "
+            "its filters hold at their own rate only: fit a model at this one"
+        )
+    warps = {name: model.contributions[name].warp for name in model.present}
     if not model.present:
-        return _untouched(blocks)
-    if all(model.contributions[name].exact_gains for name in model.present):
-        return _subtract_exactly(problem, model, blocks)
-    return _subtract_filtered(problem, model, blocks)
+        return _untouched(aligned_blocks(problem, {}, progress=progress, what="subtracting"))
+    whole = all(warp.whole_samples(model.sample_rate) is not None for warp in warps.values())
+    if whole and all(model.contributions[name].exact_gains for name in model.present):
+        return _subtract_exactly(problem, model, aligned_blocks(problem, warps, progress=progress, what="subtracting"))
+    before, after = reach_of((part.n_taps, part.first_lag) for part in map(model.contributions.__getitem__, warps))
+    blocks = aligned_blocks(problem, warps, before=before, after=after, progress=progress, what="subtracting")
+    return _subtract_filtered(problem, model, blocks, before)
+
+
+def reach_of(filters: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Samples before and behind the mixture that filters of so many taps and such a first lag need of a reference."""
+    ends = [(first_lag, first_lag + n_taps - 1) for n_taps, first_lag in filters]
+    return max(0, *(last for _, last in ends)), max(0, *(-first for first, _ in ends))
 
 
 def _untouched(blocks: Iterator[AlignedAudio]) -> Iterator[Subtracted]:
@@ -203,24 +326,32 @@ def _subtract_exactly(problem: Problem, model: MixModel, blocks: Iterator[Aligne
     scales = {reference.name: bits - (reference.bits or bits) for reference in problem.references}
     for block in blocks:
         residual = exact_difference(block.mixture, block.references, gains, scales)
-        yield Subtracted(block.start, block.mixture, residual, {})
+        nothing = np.zeros_like(block.mixture)
+        images = {
+            name: as_float(-exact_difference(nothing, block.references, {name: matrix}, scales), bits)
+            for name, matrix in gains.items()
+        }
+        yield Subtracted(block.start, block.mixture, residual, images)
 
 
-def _subtract_filtered(problem: Problem, model: MixModel, blocks: Iterator[AlignedAudio]) -> Iterator[Subtracted]:
+def _subtract_filtered(
+    problem: Problem, model: MixModel, blocks: Iterator[AlignedAudio], before: int
+) -> Iterator[Subtracted]:
     names = model.present
     by_name = {reference.name: reference for reference in problem.references}
     streams = {
-        name: ImageStream(model.contributions[name].filters, first_lag=model.contributions[name].first_lag)
-        for name in names
+        name: ImageStream(part.filters, first_lag=part.first_lag, reference_start=-before)
+        for name, part in ((name, model.contributions[name]) for name in names)
     }
     waiting: list[AlignedAudio] = []
     images: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     end = 0
     for block in blocks:
-        waiting.append(block)
-        end = block.start + block.length
+        if block.length:
+            waiting.append(block)
+            end = block.start + block.length
         for name, stream in streams.items():
-            images[name].append(stream.add(as_float(block.references[name], by_name[name].bits))[0])
+            images[name].append(stream.add(as_float(*_with_bits(block.references[name], by_name[name].bits)))[0])
         yield from _ready(problem, waiting, images)
     for name, stream in streams.items():
         images[name].append(stream.finish(end)[0])

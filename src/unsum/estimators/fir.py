@@ -16,8 +16,8 @@ from unsum.dsp.residuals import Residual, ResidualPass
 from unsum.dsp.rows import FIT, HELD_OUT, Segment
 from unsum.dsp.solvers import FilterFit, least_squares_filters
 from unsum.dsp.statistics import Statistics
-from unsum.engine import Progress, aligned_blocks, stacked
-from unsum.model import Contribution, MixModel
+from unsum.engine import Progress, aligned_blocks, reach_of, stacked
+from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import Problem, as_float
 
 # A longer filter must be worth this much on samples it was not fitted to. Small: a tenth of a decibel of
@@ -32,12 +32,12 @@ class Alignment:
     Attributes
     ----------
     names : the references, in the order their channels are stacked
-    delays : {name: samples} where sample 0 of each lies in the mixture
+    warps : {name: where the mixture lies in it}
     segments : the rows that count, fitted and held out
     """
 
     names: tuple[str, ...]
-    delays: Mapping[str, int]
+    warps: Mapping[str, TimeWarp]
     segments: tuple[Segment, ...]
 
 
@@ -61,16 +61,19 @@ def gather(
     progress: Progress | None = None,
 ) -> dict[int, NormalEquations]:
     """The normal equations of the fitted and the held-out rows, in one pass over the audio."""
+    before, after = reach_of([(n_taps, first_lag)])
     statistics = Statistics(
         n_references=_rows(problem, alignment.names),
         n_channels=len(problem.mixture.channels),
         first_lag=first_lag,
         n_taps=n_taps,
         segments=alignment.segments,
+        reference_start=-before,
         silent_before=True,
         silent_after=True,
     )
-    for block in aligned_blocks(problem, alignment.delays, progress=progress, what="measuring"):
+    blocks = aligned_blocks(problem, alignment.warps, before=before, after=after, progress=progress, what="measuring")
+    for block in blocks:
         statistics.add(as_float(block.mixture, problem.mixture.bits), stacked(problem, block, alignment.names))
     return statistics.finish()
 
@@ -79,15 +82,17 @@ def measure_residual(
     problem: Problem, alignment: Alignment, filters: NDArray[np.float64], *, first_lag: int, part: int = FIT
 ) -> Residual:
     """What filters leave on the rows of one part, in one pass over the audio."""
+    before, after = reach_of([(filters.shape[2], first_lag)])
     measured = ResidualPass(
         filters,
         first_lag=first_lag,
         segments=alignment.segments,
         correlate=part == FIT,
+        reference_start=-before,
         silent_before=True,
         silent_after=True,
     )
-    for block in aligned_blocks(problem, alignment.delays):
+    for block in aligned_blocks(problem, alignment.warps, before=before, after=after):
         measured.add(as_float(block.mixture, problem.mixture.bits), stacked(problem, block, alignment.names))
     return measured.finish()[part]
 
