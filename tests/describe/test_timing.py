@@ -109,3 +109,22 @@ def test_delay_and_clock_in_words(timing, delay, clock):
     words = timing_words(timing)
     assert delay is None or words[0] == delay
     assert words[1] == clock
+
+
+def test_the_stated_error_of_the_delay_is_the_one_that_noise_on_the_taps_makes(rng):
+    n_taps, noise = 64, 0.003
+    pulse = np.sinc(np.arange(n_taps) - 20.3) * np.kaiser(n_taps, 6)
+    power = np.linspace(1.0, 0.2, 129)[np.newaxis]
+    variance = np.full((1, 1, 129), n_taps * noise**2)
+    found = [
+        describe_timing(
+            Contribution(True, TimeWarp(), (pulse + noise * rng.standard_normal(n_taps))[None, None], 0),
+            sample_rate=48000,
+            power=power,
+            variance=variance,
+        )
+        for _ in range(300)
+    ]
+    spread = np.std([timing.delay_samples for timing in found])
+    stated = np.mean([timing.delay_stderr_seconds * 48000 for timing in found])
+    assert stated == pytest.approx(spread, rel=0.2)

@@ -60,6 +60,7 @@ def describe_timing(
     *,
     sample_rate: int,
     power: NDArray[np.float64] | None = None,
+    variance: NDArray[np.float64] | None = None,
     delay_stderr_samples: float | None = None,
     clock_stderr_ppm: float | None = None,
 ) -> Timing:
@@ -69,9 +70,13 @@ def describe_timing(
     ----------
     power : (reference channels, bins)
         Power spectrum of the reference from 0 to half the sample rate; None weighs all frequencies alike.
+    variance : (mixture channels, reference channels, bins)
+        Of the responses; tells the standard error of the delay where none is given.
     """
     arrival = strongest_arrival(contribution.filters, first_lag=contribution.first_lag, power=power)
     lag = arrival.lag_samples if arrival else 0.0
+    if delay_stderr_samples is None and variance is not None and arrival is not None:
+        delay_stderr_samples = _delay_stderr(contribution.filters, power, variance)
     return Timing(
         delay_seconds=contribution.warp.delay_seconds + lag / sample_rate,
         clock_ppm=contribution.warp.clock_ppm,
@@ -161,6 +166,26 @@ def on_bins(spectra: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
     wanted = np.linspace(0, 1, n_bins)
     rows = [np.interp(wanted, have, row) for row in spectra.reshape(-1, spectra.shape[-1])]
     return np.array(rows).reshape(*spectra.shape[:-1], n_bins)
+
+
+def _delay_stderr(
+    filters: NDArray[np.float64], power: NDArray[np.float64] | None, variance: NDArray[np.float64]
+) -> float:
+    """Standard error in samples of the delay of the loudest path, from the variance of its response.
+
+    The peak of ``sum s(f) H(f) exp(j w d)`` lies where its slope is zero; noise of variance V(f) moves it by
+    ``sqrt(sum (s w)^2 V / 2) / sum s w^2 |H|``, and as many neighbouring bins say the same as there are bins for one
+    tap.
+    """
+    responses, weights = weighted_responses(filters, power)
+    noise = on_bins(variance, responses.shape[2])
+    energy = np.sum(weights * np.abs(responses) ** 2, axis=2)
+    channel, column = np.unravel_index(np.argmax(energy), energy.shape)
+    omega = np.linspace(0, np.pi, responses.shape[2])
+    slope = weights[column] * omega
+    repeats = 2 * (responses.shape[2] - 1) / filters.shape[2]
+    moved = np.sqrt(repeats * np.sum(slope**2 * noise[channel, column]) / 2)
+    return float(moved / np.sum(slope * omega * np.abs(responses[channel, column])))
 
 
 def timing_words(timing: Timing) -> tuple[str, ...]:
