@@ -98,6 +98,32 @@ def sound(
     return np.rint(wave).astype(np.int32) if quantised else wave
 
 
+class TonalCloud:
+    """Music that is known at every moment: cosines that swell and fade, to be delayed and stretched exactly.
+
+    Parameters
+    ----------
+    rate : Hz; nothing sounds above 0.43 of it
+    """
+
+    def __init__(self, rng: np.random.Generator, *, rate: int, partials: int = 120, peak: float = 0.5) -> None:
+        self._frequency = np.exp(rng.uniform(np.log(80.0), np.log(0.43 * rate), partials))
+        self._phase = rng.uniform(0, 2 * np.pi, partials)
+        self._swell = rng.uniform(0.3, 6.0, partials)  # Hz
+        self._swell_phase = rng.uniform(0, 2 * np.pi, partials)
+        self._level = peak / (2 * partials**0.5)
+
+    def __call__(self, seconds: Audio) -> Audio:
+        """The sound at any moments, of the same shape."""
+        total = np.zeros(np.shape(seconds))
+        for f, phase, swell, swell_phase in zip(
+            self._frequency, self._phase, self._swell, self._swell_phase, strict=True
+        ):
+            loud = 1 + np.cos(2 * np.pi * swell * seconds + swell_phase)
+            total += loud**4 / 8 * np.cos(2 * np.pi * f * seconds + phase)
+        return self._level * total
+
+
 def _white(rng: np.random.Generator, frequency: Audio) -> Audio:
     return np.ones_like(frequency)
 

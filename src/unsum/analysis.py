@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unsum.model import MixModel
 
 
@@ -35,12 +38,30 @@ class ReferenceFinding:
     image_db : energy of its image over that of the mixture, where it sounds; None if absent
     confidence : that it is present, or absent, 0..1
     reason : why it counts as present or absent, in words
+    delay_stderr_samples, clock_stderr_ppm : standard errors; None where they are not known
     """
 
     image_db: float | None
     confidence: float
     reason: str
     delay_stderr_samples: float | None = None
+    clock_stderr_ppm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """How far the filters of one reference can be trusted, frequency by frequency.
+
+    Attributes
+    ----------
+    power : (reference channels, bins)
+        Power spectrum of the reference where it was fitted, bins from 0 to half the sample rate.
+    variance : (mixture channels, reference channels, bins)
+        Of the response of every filter.
+    """
+
+    power: NDArray[np.float64]
+    variance: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +74,7 @@ class Analysis:
     samples : length of the mixture
     residual_range : least and greatest sample of the residual, in the mixture's own units
     limits : what could not be known or cancelled, in words
+    responses : {reference: how sure its filters are}, where they were fitted
     """
 
     model: MixModel
@@ -62,6 +84,7 @@ class Analysis:
     samples: int
     residual_range: tuple[float, float] = (0.0, 0.0)
     limits: tuple[str, ...] = field(default=())
+    responses: Mapping[str, Response] = field(default_factory=dict)
 
     @property
     def nothing_found(self) -> bool:

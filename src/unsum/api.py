@@ -2,18 +2,18 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unsum.errors import Cancelled, RefusedError, UnsumError, UsageError
+from unsum.errors import Cancelled, InputError, RefusedError, UnsumError, UsageError
 from unsum.inspection.findings import FileFinding
 from unsum.inspection.null import NullFinding, null_files
 from unsum.inspection.recording import inspect_file
-from unsum.media.probe import probe
+from unsum.media.probe import parse_address, probe
 from unsum.media.remux import make_folder, reserve_output, write_error
 from unsum.recovery.discovery import FoundRecipe, discover_recipe
 from unsum.recovery.findings import RecoveryFinding
@@ -23,9 +23,12 @@ from unsum.recovery.recover import recover_recording
 from unsum.streams.recipe import Recipe, format_recipe, load_recipe
 
 if TYPE_CHECKING:
+    from unsum.alignment import AlignedPair
+    from unsum.media.source import FileSource
     from unsum.problem import AudioSource
     from unsum.removal import Removal
-    from unsum.report.mix_json import RecordedFile
+    from unsum.rendering import Rendering
+    from unsum.report.mix_json import RecordedFile, Session
 
 Progress = Callable[[float, float, str], None]
 PathArgument = str | PathLike[str]
@@ -219,6 +222,7 @@ def remove(
     add: bool = False,
     min_null_db: float | None = None,
     max_rung: str = "reverb",
+    exclude: Sequence[tuple[float, float]] = (),
     sidecar: bool = True,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -233,7 +237,8 @@ def remove(
     images : also write what each reference sounds like in the mixture
     add : keep the original stream beside the cleaned one
     min_null_db : refuse what nulls less deep than this, on samples that were not fitted
-    max_rung : the last rung to try: "exact", "gain", "fir" or "reverb"
+    max_rung : the last rung to try: "exact", "gain", "fir", "clock" or "reverb"
+    exclude : ranges of mixture time in seconds that nothing is fitted to
     sidecar : write ``NAME.mix.json`` beside the output
 
     Raises
@@ -250,6 +255,8 @@ def remove(
 
     if output is not None and out_dir is not None:
         raise UsageError("output and out_dir exclude each other; give one")
+    if any(not 0 <= start < stop for start, stop in exclude):
+        raise UsageError(f"cannot exclude {exclude}; give ranges of seconds, each from a smaller to a larger number")
     problem, recording = open_problem(str(mixture), [str(reference) for reference in references])
     if out_dir is not None:
         make_folder(Path(out_dir))
@@ -258,7 +265,7 @@ def remove(
     )
     inputs = [source.path for source in (problem.mixture, *problem.references) if isinstance(source, FileSource)]
     reserve_output(target, overwrite=overwrite, inputs=inputs).unlink()
-    analysis = analyse(problem, max_rung=max_rung, progress=progress)
+    analysis = analyse(problem, max_rung=max_rung, exclude=exclude, progress=progress)
     if analysis.nothing_found:
         reasons = "; ".join(f"{name}: {finding.reason}" for name, finding in analysis.references.items())
         raise RefusedError(f"no reference was found in {problem.mixture.name} ({reasons}); nothing was written")
@@ -318,6 +325,7 @@ def save_removal(removal: "Removal", path: Path, *, overwrite: bool = False) -> 
             sample_rate=file.sample_rate,
             stream=file.stream.number,
             samples=file.samples,
+            bits=file.bits,
         )
 
     save_session(
@@ -326,6 +334,8 @@ def save_removal(removal: "Removal", path: Path, *, overwrite: bool = False) -> 
         command="remove",
         mixture=recorded(removal.problem.mixture),
         references={source.name: recorded(source) for source in removal.problem.references},
+        power={name: response.power for name, response in removal.analysis.responses.items()},
+        variance={name: response.variance for name, response in removal.analysis.responses.items()},
         overwrite=overwrite,
     )
 
@@ -432,3 +442,154 @@ def doctor() -> dict:
         "codecs": codecs_present(),
         "notes": ["PyAV's wheels carry FFmpeg with GPL parts: mind that where you bundle them."],
     }
+
+
+def render(
+    session: PathArgument,
+    *,
+    replacements: Mapping[str, PathArgument] | None = None,
+    onto: PathArgument | None = None,
+    images: bool = False,
+    output: PathArgument | None = None,
+    out_dir: PathArgument | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> "Rendering":
+    """What the references of a ``mix.json`` sound like in its mixture: their sum, or that added to a file.
+
+    Parameters
+    ----------
+    session : the ``NAME.mix.json`` that `remove` wrote; it finds the references from its own folder
+    replacements : {reference: ``FILE``, ``FILE#a:1`` or ``FILE#a:1[FL,FR]``}
+        Sounds that take the place of references, at the same time, through the same filters; also where a reference
+        itself has moved.
+    onto : the residual, which gives the mixture back, or any file like it; a video is kept
+    images : also write each image alone
+    output, out_dir : path, optional
+        ``NAME.render.EXT`` beside the session by default.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, or is not the one that the session was made from.
+    RefusedError
+        If no reference is in the mixture.
+    UsageError, OutputExistsError, OutputError
+    """
+    from unsum.media.source import open_source
+    from unsum.rendering import check_canvas, output_path, write_rendering
+    from unsum.report.session import load_session
+
+    if output is not None and out_dir is not None:
+        raise UsageError("output and out_dir exclude each other; give one")
+    path = Path(session)
+    if path.suffix.lower() != ".json":
+        raise UsageError(f"cannot render '{path.suffix or path}' files; give the mix.json that unsum wrote")
+    loaded = load_session(path)
+    model = loaded.analysis.model
+    canvas = None if onto is None else open_source(str(onto))
+    if canvas is not None:
+        check_canvas(canvas, model)
+    if out_dir is not None:
+        make_folder(Path(out_dir))
+    target = output_path(
+        path.stem.removesuffix(".mix"),
+        path.parent if out_dir is None else Path(out_dir),
+        onto=None if canvas is None else probe(canvas.path),
+        output=None if output is None else Path(output),
+    )
+    companion = path.with_suffix(".npz")
+    reserve_output(target, overwrite=overwrite, inputs=[path, companion]).unlink()
+    return write_rendering(
+        model,
+        _sounds(path, loaded, replacements or {}),
+        samples=loaded.analysis.samples,
+        bits=loaded.mixture.bits,
+        output=target,
+        onto=canvas,
+        replaced=tuple(replacements or ()),
+        images=images,
+        inputs=[path, companion],
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def _sounds(path: Path, session: "Session", replacements: Mapping[str, PathArgument]) -> "list[FileSource]":
+    """What is heard as each reference that is present: the file of the session, or what takes its place."""
+    from unsum.media.probe import StreamAddress
+    from unsum.media.source import open_source
+    from unsum.rendering import check_sound
+    from unsum.report.session import recorded_path
+
+    model = session.analysis.model
+    for name in replacements:
+        if name not in model.present:
+            raise UsageError(f"no reference '{name}' is in this mixture; it has {', '.join(model.present) or 'none'}")
+    sounds = []
+    for name in model.present:
+        if name in replacements:
+            sounds.append(open_source(str(replacements[name]), name=name))
+            check_sound(sounds[-1], name, model)
+            continue
+        recorded = session.references[name]
+        try:
+            file = recorded_path(path, recorded)
+        except InputError as error:
+            raise InputError(f"{error} (--with '{name}=FILE')") from error
+        sounds.append(open_source(StreamAddress(file, recorded.stream, recorded.channels), name=name))
+    return sounds
+
+
+def align(
+    recording: PathArgument,
+    reference: PathArgument,
+    *,
+    output: PathArgument | None = None,
+    labels: PathArgument | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> "AlignedPair":
+    """Where a reference is in a recording: offset, clock, jumps.
+
+    Parameters
+    ----------
+    recording, reference : ``FILE``, ``FILE#a:1`` or ``FILE#a:1[FL,FR]``
+    output : path, optional
+        An audio file for the reference, as long as the recording and in time with it.
+    labels : path, optional
+        A text file of labels for Audacity: where the reference begins, and its jumps.
+
+    Raises
+    ------
+    RefusedError
+        If there is something to write and the reference was not found; without that, "not found" is an answer.
+    UsageError, InputError, OutputExistsError, OutputError
+    """
+    from unsum.alignment import align_sources, output_format, write_aligned, write_labels
+    from unsum.removal import open_problem
+
+    problem, _ = open_problem(str(recording), [str(reference)])
+    targets = [Path(path) for path in (output, labels) if path is not None]
+    inputs = [parse_address(str(path)).path for path in (recording, reference)]
+    if len({target.resolve() for target in targets}) < len(targets):
+        raise UsageError(f"{output} is the output and the labels; give them different names")
+    for target in targets:
+        reserve_output(target, overwrite=overwrite, inputs=inputs).unlink()
+    if output is not None:
+        rate = problem.mixture.sample_rate
+        output_format(Path(output), problem.references[0], whole=True, sample_rate=rate)
+    pair = align_sources(problem, progress=progress)
+    if not pair.present:
+        if targets:
+            why = "; ".join(pair.location.remarks)
+            raise RefusedError(f"{pair.reference} was not found in {pair.mixture} ({why}); nothing was written")
+        return pair
+    if output is not None:
+        target = Path(output)
+        n_clipped = write_aligned(problem, pair, target, overwrite=overwrite, progress=progress)
+        pair = replace(pair, output=target, n_clipped=n_clipped)
+    if labels is not None:
+        write_labels(pair, Path(labels), overwrite=overwrite)
+        pair = replace(pair, labels=Path(labels))
+    return pair

@@ -7,61 +7,76 @@ missing signal, bit for bit.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unsum.analysis import Analysis, ReferenceFinding, Step, null_depth_db
+from unsum.analysis import Analysis, ReferenceFinding, Response, Step, null_depth_db
+from unsum.dsp.dependence import dependent_references
 from unsum.dsp.normal_equations import NormalEquations
-from unsum.dsp.rows import FIT, HELD_OUT, split_rows
+from unsum.dsp.rows import FIT, HELD_OUT
 from unsum.engine import Progress, subtract
+from unsum.estimators.clock import ClockEstimate, fit_clock
 from unsum.estimators.fir import (
     Alignment,
     OrderChoice,
     choose_order,
     empty_contribution,
     gather,
-    measure_residual,
     refine,
     with_filters,
 )
 from unsum.estimators.gain import gain_matrix, simple_gains
+from unsum.estimators.listening import Listening
 from unsum.estimators.locate import Location, locate_reference
+from unsum.estimators.split import can_be_tested, split_time
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import Problem, as_float
 
-RUNGS = ("exact", "gain", "fir", "reverb")
+RUNGS = ("exact", "gain", "fir", "clock", "reverb")
 
 # A rung is kept if it gains this much on held-out samples.
 KEPT_DB = 0.02
 # Integers win unless something fitted is better by more than this: independent sounds on top
 # of them make any fit a little worse than the truth, never better.
 EXACT_LOSES_DB = 0.01
-SHORT_LAG = -64
-SHORT_TAPS = 512
-LONG_TAPS = (2048, 8192, 32768, 65536)
+
+Order = tuple[int, int]  # first lag, taps
 # A filter needs this many fitted rows for each of its taps.
 _ROWS_PER_TAP = 16
+_SHORT_ORDERS: tuple[Order, ...] = ((-2, 5), (-8, 17), (-16, 48), (-32, 128), (-64, 256), (-64, 512))
+# Taps behind the arrival of the sound; ahead of it go `_LEAD_SECONDS`: in a room the strongest path is not the first.
+_ROOM_TAPS = (1024, 2048, 4096, 8192)
+_LONG_TAPS = (32768, 65536)
+_LEAD_SECONDS = 0.03
+# Beyond so many unknowns the middle orders are not tried one by one.
+_MANY_UNKNOWNS = 1 << 17
 _GAIN_TOLERANCE = 0.02
-_CLIP_JOIN_SAMPLES = 4800
-_MOST_CLIPPED = 64
+# Share of the energy below which the difference of large numbers is not trusted.
+_CANCELLED = 1e-9
 
 
-def analyse(problem: Problem, *, max_rung: str = "reverb", progress: Progress | None = None) -> Analysis:
+def analyse(
+    problem: Problem,
+    *,
+    max_rung: str = "reverb",
+    exclude: Sequence[tuple[float, float]] = (),
+    progress: Progress | None = None,
+) -> Analysis:
     """Find how each reference went into the mixture.
 
     Parameters
     ----------
     max_rung : the last rung to try, one of `RUNGS`
+    exclude : ranges of mixture time in seconds that nothing is fitted to
 
     Returns
     -------
     analysis : Analysis
         With no reference present in its model where none was found; never worse than the mixture itself.
     """
+    problem = Problem(Listening(problem.mixture), tuple(Listening(reference) for reference in problem.references))
     locations = {
         reference.name: locate_reference(problem.mixture, reference, progress=progress)
         for reference in problem.references
@@ -74,122 +89,216 @@ def analyse(problem: Problem, *, max_rung: str = "reverb", progress: Progress | 
     findings = {name: _finding(location) for name, location in locations.items()}
     if not model.present:
         return Analysis(model, (), findings, 0.0, problem.mixture.samples or 0)
-    alignment = _alignment(problem, model, progress)
-    if not any(segment.part == HELD_OUT for segment in alignment.segments):
-        absent = replace(model, contributions={n: empty_contribution(problem, n) for n in model.contributions})
-        return Analysis(absent, (), findings, 0.0, 0, limits=("too short to test what is fitted on other samples",))
+    alignment = _alignment(problem, model, exclude)
+    if not can_be_tested(alignment.segments):
+        return _nothing(problem, model, findings, (), "too short to test what is fitted on other samples")
+    clocks = _clocks(problem, locations, progress) if RUNGS.index(max_rung) >= RUNGS.index("clock") else {}
+    findings = {name: _timed(finding, clocks.get(name)) for name, finding in findings.items()}
+    warped = _warped(problem, model, clocks, exclude)
+    if warped is not None:
+        # Both are judged on the same rows: those in which the references sound by their own clocks.
+        alignment = replace(alignment, segments=warped[1].segments)
     climb = _Climb(problem, model, alignment, progress)
-    climb.short_rungs(max_rung)
-    if RUNGS.index(max_rung) >= RUNGS.index("reverb"):
-        climb.long_rung()
+    climb.all_rungs(max_rung, warped=warped)
+    if not any(step.kept for step in climb.steps):
+        why = "nothing that was fitted helped on samples it was not fitted to"
+        return _nothing(problem, model, findings, tuple(climb.steps), why)
     return climb.conclude(findings)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The best so far: what it leaves of the held-out samples in dB, and the fit it came from."""
+
+    model: MixModel
+    null_db: float
+    choice: OrderChoice | None
 
 
 class _Climb:
     """Rung after rung on one problem."""
 
     def __init__(self, problem: Problem, model: MixModel, alignment: Alignment, progress: Progress | None) -> None:
-        self.problem, self.model, self.alignment, self.progress = problem, model, alignment, progress
+        self.problem, self.alignment, self.progress = problem, alignment, progress
+        self.base = model  # what is located and timed, without filters
         self.steps: list[Step] = []
-        self.depth = 0.0
-        self.choice: OrderChoice | None = None
+        self.best = _State(model, 0.0, None)
         self.channels = {r.name: len(r.channels) for r in problem.references if r.name in alignment.names}
+        self.limits: tuple[str, ...] = ()
 
-    def short_rungs(self, max_rung: str) -> None:
-        """Integers, gains and short filters, all from one pass over the audio."""
-        equations = gather(self.problem, self.alignment, first_lag=SHORT_LAG, n_taps=SHORT_TAPS, progress=self.progress)
+    def all_rungs(self, max_rung: str, *, warped: tuple[MixModel, Alignment] | None) -> None:
+        """Integers, gains and filters up to a room's, all from one pass; seconds-long ones where those help.
+
+        Parameters
+        ----------
+        warped : the model and alignment with the clocks that were found, None where all of them agree
+        """
+        last = RUNGS.index(max_rung)
+        n_rows = sum(s.stop - s.start for s in self.alignment.segments if s.part == FIT)
+        rooms = self._orders(n_rows, _room_orders(self.problem)) if last >= RUNGS.index("reverb") else []
+        short = self._orders(n_rows, _SHORT_ORDERS)
+        equations = self._gathered(short if warped else short + rooms)
+        self.limits = self._dependences(equations[FIT])
         gain = choose_order(equations, [(0, 1)])
         exact = self._exact(equations, gain)
         if exact is not None:
-            self._judge("exact", exact[0], exact[1], None)
-        if max_rung == "exact":
-            return
-        self._judge("gain", gain.null_db, with_filters(self.problem, self.model, self.alignment, gain.fit), gain)
-        if max_rung == "gain":
-            return
-        fir = choose_order(equations, _short_orders(equations[FIT].n_rows, sum(self.channels.values())))
-        taps = ", ".join(f"{n} taps {depth:.2f} dB" for n, depth in fir.tried)
-        self._judge("fir", fir.null_db, with_filters(self.problem, self.model, self.alignment, fir.fit), fir, taps)
+            self._judge("exact", *exact, None)
+            if self.best.null_db == -math.inf:
+                return
+        if last >= RUNGS.index("gain"):
+            self._judge("gain", *self._filtered(gain), gain)
+        if last >= RUNGS.index("fir"):
+            self._fitted("fir", equations, short)
+        if warped is not None:
+            equations = self._timed(warped, short + rooms)
+        if rooms:
+            self._fitted("reverb", equations, rooms)
+            self._seconds_long(n_rows)
 
-    def long_rung(self) -> None:
-        """Filters of up to seconds, each four times as long as the last, while that helps."""
-        if self.choice is None or self.choice.fit.filters.shape[2] < SHORT_TAPS // 2:
-            return  # a shorter filter was enough
-        for n_taps in LONG_TAPS:
-            if self.choice.equations.n_rows < _ROWS_PER_TAP * n_taps * len(self.alignment.names):
+    def _gathered(self, orders: Sequence[Order]) -> dict[int, NormalEquations]:
+        first_lag = min(0, *(lag for lag, _ in orders))
+        stop = max(lag + taps for lag, taps in orders)
+        return gather(
+            self.problem, self.alignment, first_lag=first_lag, n_taps=stop - first_lag, progress=self.progress
+        )
+
+    def _timed(self, warped: tuple[MixModel, Alignment], orders: list[Order]) -> dict[int, NormalEquations]:
+        """The equations with the clocks corrected, or without where that does not help."""
+        straight = self.base, self.alignment
+        self.base, self.alignment = warped
+        equations = self._gathered(orders)
+        self._fitted("clock", equations, [order for order in orders if order in _SHORT_ORDERS])
+        if self.steps[-1].kept:
+            return equations
+        self.base, self.alignment = straight
+        return self._gathered(orders)
+
+    def _orders(self, n_rows: int, orders: Sequence[Order]) -> list[Order]:
+        """Those that the rows can tell, the shortest first; one at least if they are short ones."""
+        n_references = sum(self.channels.values())
+        known = [order for order in orders if n_rows >= _ROWS_PER_TAP * order[1] * n_references]
+        many = [order for order in known if order[1] * n_references > _MANY_UNKNOWNS]
+        known = [order for order in known if order not in many[1:]]
+        return known or list(orders[:1] if orders is _SHORT_ORDERS else [])
+
+    def _fitted(self, rung: str, equations: Mapping[int, NormalEquations], orders: list[Order]) -> None:
+        choice = choose_order(equations, orders)
+        taps = ", ".join(f"{n} taps {depth:.2f} dB" for n, depth in choice.tried)
+        self._judge(rung, *self._filtered(choice), choice, taps)
+
+    def _seconds_long(self, n_rows: int) -> None:
+        """Filters of seconds, each longer than the last, while the longest so far was the best."""
+        lead = round(_LEAD_SECONDS * self.problem.mixture.sample_rate)
+        for n_taps in _LONG_TAPS:
+            longest = self.best.choice.fit.filters.shape[2] if self.best.choice else 0
+            if longest < n_taps // 8 or n_rows < _ROWS_PER_TAP * n_taps * sum(self.channels.values()):
                 return
-            equations = gather(self.problem, self.alignment, first_lag=SHORT_LAG, n_taps=n_taps, progress=self.progress)
-            longer = choose_order(equations, [(SHORT_LAG, n_taps // 2), (SHORT_LAG, n_taps)])
-            before = self.depth
-            model = with_filters(self.problem, self.model, self.alignment, longer.fit)
-            self._judge("reverb", longer.null_db, model, longer, f"{longer.fit.filters.shape[2]} taps")
-            if self.depth > before - 2 * KEPT_DB:
+            equations = gather(
+                self.problem, self.alignment, first_lag=-lead, n_taps=lead + n_taps, progress=self.progress
+            )
+            self._fitted("reverb", equations, [(-lead, lead + n_taps // 2), (-lead, lead + n_taps)])
+            if not self.steps[-1].kept:
                 return
+
+    def _filtered(self, choice: OrderChoice) -> tuple[float, MixModel]:
+        return choice.null_db, with_filters(self.problem, self.base, self.alignment, choice.fit)
 
     def _exact(self, equations: Mapping[int, NormalEquations], gain: OrderChoice) -> tuple[float, MixModel] | None:
         bits = self.problem.mixture.bits
         references = [r for r in self.problem.references if r.name in self.alignment.names]
         if bits is None or any(r.bits is None or r.bits > bits for r in references):
             return None
+        rate = self.problem.mixture.sample_rate
+        if any(warp.whole_samples(rate) is None for warp in self.alignment.warps.values()):
+            return None
         simple = simple_gains(gain.fit.filters[..., 0], tolerance=_GAIN_TOLERANCE, reference_channels=self.channels)
         if simple is None or not all(simple.values()):
             return None
         filters = gain_matrix(simple, n_channels=len(self.problem.mixture.channels), reference_channels=self.channels)
-        test = equations[HELD_OUT].restrict(first_lag=0, n_taps=1)
-        left = float(np.sum(test.residual_energy(filters)))
-        if left < 1e-9 * float(np.sum(test.mixture_energy)):
-            # Too deep for the difference of large numbers: measure it on the samples.
-            left = float(
-                np.sum(measure_residual(self.problem, self.alignment, filters, first_lag=0, part=HELD_OUT).energy)
-            )
-        contributions = dict(self.model.contributions)
+        contributions = dict(self.base.contributions)
         row = 0
         for name, gains in simple.items():
             own = filters[:, row : row + self.channels[name]]
             row += self.channels[name]
-            contributions[name] = replace(self.model.contributions[name], filters=own, first_lag=0, exact_gains=gains)
-        depth = null_depth_db(left, float(np.sum(test.mixture_energy)))
-        return depth, replace(self.model, contributions=contributions)
+            contributions[name] = replace(contributions[name], filters=own, first_lag=0, exact_gains=gains)
+        model = replace(self.base, contributions=contributions)
+        test = equations[HELD_OUT].restrict(first_lag=0, n_taps=1)
+        mixture, left = float(np.sum(test.mixture_energy)), float(np.sum(test.residual_energy(filters)))
+        if left < _CANCELLED * mixture:
+            left = self._measured(model)
+        return null_depth_db(left, mixture), model
+
+    def _measured(self, model: MixModel) -> float:
+        """Energy of the residual on held-out samples, by subtracting: exact where sums of large numbers are not."""
+        held = [segment for segment in self.alignment.segments if segment.part == HELD_OUT]
+        energy = 0.0
+        for block in subtract(self.problem, model):
+            for segment in held:
+                a, b = max(segment.start - block.start, 0), segment.stop - block.start
+                if a < min(b, block.residual.shape[1]):
+                    energy += float(np.sum(as_float(block.residual[:, a:b], self.problem.mixture.bits) ** 2))
+        return energy
 
     def _judge(self, rung: str, depth: float, model: MixModel, choice: OrderChoice | None, remark: str = "") -> None:
-        is_exact = any(part.exact_gains for part in self.model.contributions.values())
-        better = self.depth - depth
+        before = self.best.null_db
+        is_exact = any(part.exact_gains for part in self.best.model.contributions.values())
+        better = before - depth
         needed = EXACT_LOSES_DB if is_exact else KEPT_DB
         kept = not math.isnan(better) and better > needed  # nan: both leave nothing
-        self.steps.append(Step(rung, kept, self.depth, depth, (remark,) if remark else ()))
+        self.steps.append(Step(rung, kept, before, depth, (remark,) if remark else ()))
         if kept:
-            self.model, self.depth, self.choice = model, depth, choice
+            self.best = _State(model, depth, choice)
+
+    def _dependences(self, equations: NormalEquations) -> tuple[str, ...]:
+        """References that others make up; the channels of one reference may well be alike."""
+        if len(self.channels) < 2:
+            return ()
+        owners = [name for name, count in self.channels.items() for _ in range(count)]
+        found = dependent_references(equations)
+        between = [one for one in found if any(owners[other] != owners[one.reference] for other in one.others)]
+        return tuple(dict.fromkeys(one.in_words(owners) for one in between))
 
     def conclude(self, findings: Mapping[str, ReferenceFinding]) -> Analysis:
-        """Refine what was kept on all samples, and measure what it leaves."""
-        if not any(step.kept for step in self.steps):
-            names = self.model.contributions
-            nothing = replace(
-                self.model, contributions={name: empty_contribution(self.problem, name) for name in names}
-            )
-            told = {
-                name: replace(finding, reason="nothing that was fitted helped on samples it was not fitted to")
-                for name, finding in findings.items()
-            }
-            return Analysis(nothing, tuple(self.steps), told, 0.0, 0)
-        if self.choice is not None:
-            fit = refine(self.problem, self.alignment, self.choice)
-            self.model = with_filters(self.problem, self.model, self.alignment, fit)
-        energies, samples, reach = _image_energies(self.problem, self.model, self.alignment, self.progress)
-        told = {
-            name: replace(
-                finding, image_db=null_depth_db(energies[name], energies["mixture"]) if name in energies else None
-            )
-            for name, finding in findings.items()
-        }
-        depth = null_depth_db(energies["residual"], energies["mixture"])
-        return Analysis(self.model, tuple(self.steps), told, depth, samples, reach)
+        """Refine what was kept on all samples."""
+        model, choice = self.best.model, self.best.choice
+        responses: dict[str, Response] = {}
+        null_db = self.best.null_db
+        if choice is not None:
+            fit = refine(self.problem, self.alignment, choice)
+            model = with_filters(self.problem, model, self.alignment, fit)
+            null_db = fit.null_db
+            assert fit.variance is not None and choice.equations.spectra is not None
+            power = choice.equations.spectra.matrix().diagonal(axis1=1, axis2=2).real.T
+            row = 0
+            for name, count in self.channels.items():
+                own = slice(row, row + count)
+                responses[name] = Response(power[own], fit.variance[:, own])
+                row += count
+        return Analysis(
+            model,
+            tuple(self.steps),
+            findings,
+            null_db,
+            self.problem.mixture.samples or 0,
+            limits=self.limits,
+            responses=responses,
+        )
 
 
-def _short_orders(n_rows: int, n_references: int) -> list[tuple[int, int]]:
-    """(first lag, taps), the shortest first; no longer than the rows can tell."""
-    orders = [(-2, 5), (-8, 17), (-16, 48), (-32, 128), (SHORT_LAG, 256), (SHORT_LAG, SHORT_TAPS)]
-    return [order for order in orders if n_rows >= _ROWS_PER_TAP * order[1] * n_references] or orders[:1]
+def _room_orders(problem: Problem) -> tuple[Order, ...]:
+    lead = round(_LEAD_SECONDS * problem.mixture.sample_rate)
+    return tuple((-lead, lead + n) for n in _ROOM_TAPS)
+
+
+def _nothing(
+    problem: Problem, model: MixModel, findings: Mapping[str, ReferenceFinding], steps: tuple[Step, ...], why: str
+) -> Analysis:
+    """The analysis of a mixture that is best left as it is."""
+    absent = replace(model, contributions={name: empty_contribution(problem, name) for name in model.contributions})
+    told = {
+        name: replace(finding, reason=why) if name in model.present else finding for name, finding in findings.items()
+    }
+    return Analysis(absent, steps, told, 0.0, problem.mixture.samples or 0)
 
 
 def _located(problem: Problem, name: str, location: Location) -> Contribution:
@@ -204,89 +313,52 @@ def _finding(location: Location) -> ReferenceFinding:
     return ReferenceFinding(None, location.confidence, reason)
 
 
-def _alignment(problem: Problem, model: MixModel, progress: Progress | None) -> Alignment:
-    """The rows in which a reference sounds, without clipped ones, some held out."""
+def _clocks(problem: Problem, locations: Mapping[str, Location], progress: Progress | None) -> dict[str, ClockEstimate]:
+    """The clock of every reference that is present."""
+    return {
+        reference.name: fit_clock(problem.mixture, reference, locations[reference.name], progress=progress)
+        for reference in problem.references
+        if locations[reference.name].present
+    }
+
+
+def _timed(finding: ReferenceFinding, clock: ClockEstimate | None) -> ReferenceFinding:
+    """The finding with how sure delay and clock are."""
+    if clock is None or not math.isfinite(clock.delay_stderr_samples):
+        return finding
+    sure = clock.clock_stderr_ppm if math.isfinite(clock.clock_stderr_ppm) else None
+    return replace(finding, delay_stderr_samples=clock.delay_stderr_samples, clock_stderr_ppm=sure)
+
+
+def _warped(
+    problem: Problem, model: MixModel, clocks: Mapping[str, ClockEstimate], exclude: Sequence[tuple[float, float]]
+) -> tuple[MixModel, Alignment] | None:
+    """The model on the time lines that the clocks give; None where all run evenly."""
+    rate = model.sample_rate
+    if all(clock.warp.whole_samples(rate) is not None for clock in clocks.values()):
+        return None
+    contributions = dict(model.contributions)
+    for name, clock in clocks.items():
+        if clock.warp.whole_samples(rate) is None:
+            contributions[name] = replace(contributions[name], warp=clock.warp)
+    timed = replace(model, contributions=contributions)
+    alignment = _alignment(problem, timed, exclude)
+    return (timed, alignment) if can_be_tested(alignment.segments) else None
+
+
+def _alignment(problem: Problem, model: MixModel, exclude: Sequence[tuple[float, float]]) -> Alignment:
     rate = model.sample_rate
     names = model.present
-    delays = {name: round(model.contributions[name].warp.delay_seconds * rate) for name in names}
-    lengths, clipped, total = _lengths(problem, names, progress)
-    spans = sorted((max(0, delays[n]), min(total, delays[n] + lengths[n])) for n in names)
-    start, stop = spans[0][0], max(span[1] for span in spans)
-    # The first and last taps of a reference that begins or ends in full sound have no history.
-    margin = min(SHORT_TAPS, (stop - start) // 8)
-    start, stop = start + (margin if start > 0 else 0), stop - (margin if stop < total else 0)
-    idle = [(a[1], b[0]) for a, b in pairwise(spans) if a[1] < b[0]]
-    held = _held_out(start, stop, rate)
-    segments = split_rows(start, stop, held_out=held, excluded=[*idle, *clipped], shortest_samples=2 * SHORT_TAPS)
-    return Alignment(names, delays, segments)
-
-
-def _held_out(start: int, stop: int, rate: int) -> list[tuple[int, int]]:
-    """A quarter of the time, in stretches spread over all of it."""
-    length = stop - start
-    count = int(np.clip(length // (8 * rate), 2, 8))
-    period = length // count
-    return [(start + n * period + period // 2, start + n * period + period // 2 + period // 4) for n in range(count)]
-
-
-def _lengths(
-    problem: Problem, names: tuple[str, ...], progress: Progress | None
-) -> tuple[dict[str, int], list[tuple[int, int]], int]:
-    """Samples of each reference, the clipped stretches of the mixture, and its length."""
-    lengths = {}
-    for reference in problem.references:
-        if reference.name in names:
-            lengths[reference.name] = sum(block.shape[1] for block in reference.blocks())
-    clipped: list[tuple[int, int]] = []
-    total = 0
-    bits = problem.mixture.bits
-    for block in problem.mixture.blocks():
-        at = _clipped_samples(block, bits)
-        for run in np.split(at, np.flatnonzero(np.diff(at) > _CLIP_JOIN_SAMPLES) + 1) if len(at) else []:
-            first, last = total + int(run[0]), total + int(run[-1]) + 1
-            if clipped and first - clipped[-1][1] <= _CLIP_JOIN_SAMPLES:
-                clipped[-1] = (clipped[-1][0], last)
-            else:
-                clipped.append((first, last))
-        total += block.shape[1]
-        if progress is not None:
-            progress(total, max(total, problem.mixture.samples or 0), "reading")
-    # Too many clipped places to leave out one by one: the fit has to live with them.
-    return lengths, clipped if len(clipped) <= _MOST_CLIPPED else [], total
-
-
-def _clipped_samples(block: NDArray, bits: int | None) -> NDArray[np.intp]:
-    if bits is None:
-        return np.zeros(0, np.intp)
-    top = (1 << (bits - 1)) - 1
-    return np.flatnonzero(((block >= top) | (block <= -top - 1)).any(axis=0))
-
-
-def _image_energies(
-    problem: Problem, model: MixModel, alignment: Alignment, progress: Progress | None
-) -> tuple[dict[str, float], int, tuple[float, float]]:
-    """Energies of mixture, residual and each image where a reference sounds; the length; the residual's range."""
-    first = min(segment.start for segment in alignment.segments)
-    last = max(segment.stop for segment in alignment.segments)
-    bits = problem.mixture.bits
-    energies = dict.fromkeys(("mixture", "residual", *model.present), 0.0)
-    samples = 0
-    least = greatest = 0.0
-    for block in subtract(problem, model, progress=progress):
-        a, b = max(first - block.start, 0), min(last - block.start, block.mixture.shape[1])
-        samples = block.start + block.mixture.shape[1]
-        least, greatest = min(least, float(block.residual.min())), max(greatest, float(block.residual.max()))
-        if b <= a:
-            continue
-        mixture = as_float(block.mixture[:, a:b], bits)
-        residual = as_float(block.residual[:, a:b], bits)
-        energies["mixture"] += float(np.sum(mixture**2))
-        energies["residual"] += float(np.sum(residual**2))
-        for name, image in block.images.items():
-            energies[name] += float(np.sum(image[:, a:b] ** 2))
-        if not block.images and len(model.present) == 1:
-            energies[model.present[0]] += float(np.sum((mixture - residual) ** 2))
-    if len(model.present) > 1 and all(part.exact_gains for part in model.contributions.values() if part.present):
-        for name in model.present:
-            energies.pop(name)
-    return energies, samples, (least, greatest)
+    warps = {name: model.contributions[name].warp for name in names}
+    mixture = problem.mixture
+    assert isinstance(mixture, Listening)
+    lengths = {r.name: r.heard().samples for r in problem.references if isinstance(r, Listening) and r.name in names}
+    segments = split_time(
+        warps,
+        lengths=lengths,
+        total=mixture.heard().samples,
+        sample_rate=rate,
+        clipped=mixture.heard().clipped,
+        excluded=[(round(a * rate), round(b * rate)) for a, b in exclude],
+    )
+    return Alignment(names, warps, segments)

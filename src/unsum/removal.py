@@ -19,7 +19,9 @@ from unsum.media.probe import Recording, parse_address, probe
 from unsum.media.remux import CONTAINERS, RemuxWriter, reserve_output
 from unsum.media.source import FileSource, open_source
 from unsum.media.stems import StemWriter
-from unsum.problem import Problem
+from unsum.metering import SubtractionMeter
+from unsum.problem import AudioSource, Problem, ResampledSource
+from unsum.reasons import with_reasons
 
 Writer = RemuxWriter | StemWriter
 
@@ -68,16 +70,21 @@ def output_path(recording: Recording, *, output: Path | None, out_dir: Path | No
     UsageError
         If the suffix names no format that can be written.
     """
-    suffix = recording.path.suffix.lower()
     if output is None:
-        has_video = any(other.startswith("video") for other in recording.others)
-        if suffix not in AUDIO_FILES and not (has_video and suffix in CONTAINERS):
-            suffix = ".mkv" if has_video else ".flac"
-        return (out_dir or recording.path.parent) / f"{recording.path.stem}.unsum{suffix}"
+        return (out_dir or recording.path.parent) / f"{recording.path.stem}.unsum{output_suffix(recording)}"
     if output.suffix.lower() not in CONTAINERS and output.suffix.lower() not in AUDIO_FILES:
         known = ", ".join([*CONTAINERS, *AUDIO_FILES])
         raise UsageError(f"cannot write '{output.suffix or output}' files; give a name with one of {known}")
     return output
+
+
+def output_suffix(recording: Recording) -> str:
+    """The format a changed copy of a recording is written in unless told otherwise."""
+    suffix = recording.path.suffix.lower()
+    has_video = any(other.startswith("video") for other in recording.others)
+    if suffix in AUDIO_FILES or (has_video and suffix in CONTAINERS):
+        return suffix
+    return ".mkv" if has_video else ".flac"
 
 
 def write_removal(
@@ -105,30 +112,74 @@ def write_removal(
     """
     mixture = problem.mixture
     assert isinstance(mixture, FileSource)
-    model = analysis.model
-    image_paths = _image_paths(output, model.present) if images else {}
-    inputs = [mixture.path, *(source.path for source in problem.references if isinstance(source, FileSource))]
+    image_paths = images_beside(output, analysis.model.present) if images else {}
+
+    def attempt(stored: int | None) -> Analysis:
+        return _write(
+            problem,
+            recording,
+            analysis,
+            audio=output_format(mixture, stored),
+            output=output,
+            images=image_paths,
+            add=add,
+            overwrite=overwrite,
+            progress=progress,
+        )
+
+    try:
+        measured = attempt(word_length(mixture))
+    except DoesNotFit:
+        # Never clip: what is louder than the mixture's own scale is written in floating point.
+        if output.suffix.lower() == ".flac":
+            raise UsageError(
+                f"what is left of {mixture.name} goes beyond full scale, and FLAC holds no floating point; "
+                f"write {output.stem}.wav"
+            ) from None
+        measured = attempt(None)
+    damage = _damage(problem, recording, measured.samples)
+    return Removal(problem, replace(measured, limits=(*measured.limits, *damage)), output, image_paths)
+
+
+class DoesNotFit(Exception):
+    """A sample is beyond the scale it is being written on."""
+
+
+def _write(
+    problem: Problem,
+    recording: Recording,
+    analysis: Analysis,
+    *,
+    audio: OutputAudio,
+    output: Path,
+    images: Mapping[str, Path],
+    add: bool,
+    overwrite: bool,
+    progress: Progress | None,
+) -> Analysis:
+    """Write residual and images in one pass, and give the analysis with what was measured on the way."""
+    mixture = problem.mixture
+    assert isinstance(mixture, FileSource)
+    inputs = [mixture.path, *_paths(problem.references)]
+    meter = SubtractionMeter(problem, analysis)
     partials: list[Path] = []
     try:
-        for path in (output, *image_paths.values()):
+        for path in (output, *images.values()):
             partials.append(reserve_output(path, overwrite=overwrite, inputs=inputs))
-        audio = _residual_format(mixture, analysis)
         with ExitStack() as stack:
-            writer = stack.enter_context(_open(output, partials[0], recording, mixture, audio, add=add))
+            writer = stack.enter_context(open_output(output, partials[0], recording, mixture, audio, add=add))
             stems = {
-                name: stack.enter_context(_open_image(path, partial, name, audio, analysis.samples))
-                for (name, path), partial in zip(image_paths.items(), partials[1:], strict=True)
+                name: stack.enter_context(open_image(path, partial, name, audio, mixture.samples or 0))
+                for (name, path), partial in zip(images.items(), partials[1:], strict=True)
             }
-            packets = _Packets(recording, writer, mixture, add=add)
+            packets = Packets(recording, writer, mixture, add=add)
             start = float(mixture.stream.start_seconds)
-            for item in subtract(problem, model, progress=progress):
+            for item in subtract(problem, analysis.model, progress=progress):
+                meter.add(item)
                 packets.copy_until(start + item.start / mixture.sample_rate)
-                writer.write(0, _as_stored(item.residual, mixture.bits, audio))
+                writer.write(0, as_stored(item.residual, mixture.bits, audio))
                 for name, stem in stems.items():
-                    image = item.images.get(name)
-                    if image is None:  # an exact subtraction: the image is the difference
-                        image = (item.mixture.astype(np.float64) - item.residual) * _step(mixture.bits)
-                    stem.write(0, image.astype(np.float32))
+                    stem.write(0, item.images[name].astype(np.float32))
             packets.copy_until(math.inf)
             for each in (writer, *stems.values()):
                 each.complete()
@@ -137,10 +188,33 @@ def write_removal(
     finally:
         for partial in partials:
             partial.unlink(missing_ok=True)
-    return Removal(problem, analysis, output, image_paths)
+    return with_reasons(problem, meter.analysis(analysis), meter.levels())
 
 
-class _Packets:
+def _damage(problem: Problem, recording: Recording, samples: int) -> Iterator[str]:
+    """What of the files could not be read, and how much of the recording is missing."""
+    for file in _files((problem.mixture, *problem.references)):
+        if told := file.damage():
+            yield told
+    said, read = problem.mixture.samples, samples / problem.mixture.sample_rate
+    # Where there is a picture, the length is the picture's.
+    if said is not None and not recording.others:
+        expected = said / problem.mixture.sample_rate
+        if abs(expected - read) > 0.1 + 0.01 * expected:
+            yield (f"{problem.mixture.name} is said to be {expected:.3f} s long, but its sound ends at {read:.3f} s")
+
+
+def _files(sources: Sequence[AudioSource]) -> list[FileSource]:
+    """The files behind some sources."""
+    files = [source.source if isinstance(source, ResampledSource) else source for source in sources]
+    return [file for file in files if isinstance(file, FileSource)]
+
+
+def _paths(sources: Sequence[AudioSource]) -> list[Path]:
+    return [file.path for file in _files(sources)]
+
+
+class Packets:
     """The packets of all streams that are copied, handed over in step with the audio."""
 
     def __init__(self, recording: Recording, writer: Writer, mixture: FileSource, *, add: bool) -> None:
@@ -162,46 +236,52 @@ def _copied(recording: Recording, mixture: FileSource, *, add: bool) -> list[int
     return [n for n in recording.copyable if add or n != mixture.stream.container_index]
 
 
-def _image_paths(output: Path, names: Sequence[str]) -> dict[str, Path]:
+def images_beside(output: Path, names: Sequence[str]) -> dict[str, Path]:
+    """``OUTPUT.REFERENCE.wav`` for each reference; with its own suffix too where that alone tells two apart."""
     suffix = output.suffix if output.suffix.lower() in (".wav", ".rf64", ".w64") else ".wav"
-    return {name: output.with_name(f"{output.stem}.{Path(name).stem}{suffix}") for name in names}
+    stems = [Path(name).stem for name in names]
+    short = {name: name if stems.count(stem) > 1 else stem for name, stem in zip(names, stems, strict=True)}
+    return {name: output.with_name(f"{output.stem}.{short[name]}{suffix}") for name in names}
 
 
-def _step(bits: int | None) -> float:
-    return 1.0 if bits is None else 2.0 ** (1 - bits)
+def word_length(mixture: FileSource) -> int | None:
+    """The bits the residual is written with as long as it fits; None for floating point."""
+    return _FLOAT_AS_BITS if mixture.bits is None and not mixture.lossless else mixture.bits
 
 
-def _residual_format(mixture: FileSource, analysis: Analysis) -> OutputAudio:
-    """How the residual is written: as the mixture is, unless something would clip."""
-    bits = mixture.bits
-    least, greatest = analysis.residual_range
-    if bits is None and not mixture.lossless and max(-least, greatest) < 1.0:
-        stored: int | None = _FLOAT_AS_BITS
-    elif bits is not None and least >= -(1 << (bits - 1)) and greatest < 1 << (bits - 1):
-        stored = bits
-    else:
-        stored = None
+def output_format(mixture: FileSource, bits: int | None) -> OutputAudio:
+    """How a residual, or what is added to one, is written: as the mixture is, but for its word length."""
     return OutputAudio(
         title=mixture.stream.title,
         channels=mixture.channels,
         sample_rate=mixture.sample_rate,
-        bits=stored,
-        stored_bits=32 if stored is None else 16 if stored <= 16 else 24 if stored <= 24 else 32,
+        bits=bits,
+        stored_bits=32 if bits is None else 16 if bits <= 16 else 24 if bits <= 24 else 32,
         language=mixture.stream.language,
         default=mixture.stream.default,
     )
 
 
-def _as_stored(residual: NDArray[Any], bits: int | None, audio: OutputAudio) -> NDArray[Any]:
-    """The residual in the units of its output stream."""
+def as_stored(residual: NDArray[Any], bits: int | None, audio: OutputAudio) -> NDArray[Any]:
+    """Samples in the units of their output stream; with ``bits`` None, their full scale is 1.
+
+    Raises
+    ------
+    DoesNotFit
+        If an integer would be beyond the scale.
+    """
     if audio.bits is None:
-        return residual if bits is None else residual * _step(bits)
+        return residual if bits is None else residual * 2.0 ** (1 - bits)
+    stored = residual
     if bits is None:
-        return np.floor(residual.astype(np.float64) * 2.0 ** (audio.bits - 1) + 0.5).astype(np.int32)
-    return residual
+        stored = np.floor(residual.astype(np.float64) * 2.0 ** (audio.bits - 1) + 0.5).astype(np.int64)
+    top = 1 << (audio.bits - 1)
+    if stored.size and (stored.min() < -top or stored.max() >= top):
+        raise DoesNotFit
+    return stored.astype(np.int32)
 
 
-def _open(
+def open_output(
     output: Path, partial: Path, recording: Recording, mixture: FileSource, audio: OutputAudio, *, add: bool
 ) -> Writer:
     if output.suffix.lower() in AUDIO_FILES:
@@ -221,6 +301,6 @@ def _open(
     )
 
 
-def _open_image(path: Path, partial: Path, name: str, audio: OutputAudio, samples: int) -> StemWriter:
+def open_image(path: Path, partial: Path, name: str, audio: OutputAudio, samples: int) -> StemWriter:
     image = replace(audio, title=name, bits=None, stored_bits=32)
     return StemWriter([path], partials=[partial], audio=[image], expected_samples=samples)

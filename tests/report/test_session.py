@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from unsum.analysis import Analysis, ReferenceFinding, Step
 from unsum.errors import InputError, OutputExistsError, UsageError
-from unsum.model import Contribution, MixModel, TimeWarp
+from unsum.model import Bend, Contribution, Jump, MixModel, TimeWarp
 from unsum.report.session import (
     RecordedFile,
     Session,
@@ -38,6 +38,20 @@ words = st.text(max_size=12)
 
 
 @st.composite
+def warps(draw) -> TimeWarp:
+    n_offsets = draw(st.sampled_from([1, 3, 64, 65, 500]))
+    offsets = np.random.default_rng(draw(st.integers(0, 2**32))).standard_normal(n_offsets)
+    bend = Bend(draw(st.floats(-1e5, 1e5)), draw(st.floats(1e-6, 1e3)), tuple(offsets.tolist()))
+    jumps = draw(st.lists(st.builds(Jump, st.floats(-1e5, 1e5), st.floats(-1e5, 1e5)), max_size=4))
+    return TimeWarp(
+        draw(st.floats(-1e5, 1e5)),
+        draw(st.floats(-1e4, 1e4)),
+        draw(st.sampled_from([None, bend])),
+        tuple(sorted(jumps, key=lambda jump: jump.at_seconds)),
+    )
+
+
+@st.composite
 def contributions(draw, n_channels: int, n_columns: int) -> Contribution:
     n_taps = draw(st.sampled_from([1, 2, 40]))
     seed = draw(st.integers(0, 2**32))
@@ -51,7 +65,7 @@ def contributions(draw, n_channels: int, n_columns: int) -> Contribution:
     )
     return Contribution(
         present=draw(st.booleans()),
-        warp=TimeWarp(draw(st.floats(-1e5, 1e5)), draw(st.floats(-1e4, 1e4))),
+        warp=draw(warps()),
         filters=scale * np.random.default_rng(seed).standard_normal((n_channels, n_columns, n_taps)),
         first_lag=draw(st.integers(-70000, 70000)),
         exact_gains=exact,
@@ -73,6 +87,7 @@ def analyses(draw) -> tuple[Analysis, RecordedFile, dict[str, RecordedFile]]:
             draw(st.sampled_from([rate, 48000])),
             draw(st.one_of(st.none(), st.integers(0, 2**40))),
             draw(st.one_of(st.none(), st.just("0123456789abcdef" * 8))),
+            draw(st.sampled_from([None, 8, 16, 20, 24, 32])),
         )
         parts[name] = draw(contributions(len(channels), len(columns)))
         findings[name] = ReferenceFinding(
@@ -207,6 +222,44 @@ def test_long_filters_lie_beside_and_short_ones_inline(tmp_path, saved):
     assert_equal(load_session(short).analysis.model.contributions[SONG].filters, np.ones((2, 1, 1)))
 
 
+BENT = TimeWarp(0.75, 12.5, Bend(-1.0, 0.25, (0.0, 1e-3, -2e-3)), (Jump(10.0, 0.01), Jump(20.5, -30.0)))
+
+
+def analysis_with(warp: TimeWarp) -> Analysis:
+    analysis = analysis_of(np.ones((2, 1, 1)))
+    parts = dict(analysis.model.contributions)
+    parts[SONG] = dataclasses.replace(parts[SONG], warp=warp)
+    return dataclasses.replace(analysis, model=dataclasses.replace(analysis.model, contributions=parts))
+
+
+def test_a_warp_that_bends_and_jumps_stands_in_the_document(tmp_path):
+    path = tmp_path / "bent.mix.json"
+    save_session(path, analysis_with(BENT), command="remove", mixture=MIXTURE, references=FILES)
+    document = json.loads(path.read_bytes())
+    VALIDATOR.validate(document)
+    jumps = [{"at_seconds": 10.0, "skipped_seconds": 0.01}, {"at_seconds": 20.5, "skipped_seconds": -30.0}]
+    song, other = document["contributions"]
+    assert song["timing"]["jumps"] == song["model"]["jumps"] == jumps
+    assert song["model"]["bend"] == {
+        "start_seconds": -1.0,
+        "step_seconds": 0.25,
+        "offsets_seconds": {"shape": [3], "values": [0.0, 1e-3, -2e-3]},
+    }
+    assert (other["model"]["bend"], other["model"]["jumps"]) == (None, [])
+    assert load_session(path).analysis.model.contributions[SONG].warp == BENT
+
+
+def test_a_long_bend_lies_beside(tmp_path, rng):
+    path = tmp_path / "wow.mix.json"
+    wow = TimeWarp(0.1, 0.0, Bend(0.0, 0.1, tuple((1e-3 * rng.standard_normal(36_000)).tolist())))
+    save_session(path, analysis_with(wow), command="remove", mixture=MIXTURE, references=FILES)
+    VALIDATOR.validate(json.loads(path.read_bytes()))
+    assert path.stat().st_size < 10_000
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as packed:
+        assert [packed[name].shape for name in packed.files] == [(36_000,)]
+    assert load_session(path).analysis.model.contributions[SONG].warp == wow
+
+
 def test_a_value_that_is_not_determined_leaves_its_reason_among_the_limits(tmp_path):
     path = tmp_path / "odd.mix.json"
     opposite = np.array([[[1.0]], [[-1.0]]])
@@ -273,8 +326,9 @@ def test_files_are_known_relative_and_by_their_bytes(tmp_path):
     song = music / SONG
     song.write_bytes(b"RIFF" * 300_000)
     session = out / "talk.mix.json"
-    recorded = record_file(song, session=session, channels=STEREO, sample_rate=44100, stream=1, samples=9)
+    recorded = record_file(song, session=session, channels=STEREO, sample_rate=44100, stream=1, samples=9, bits=24)
     assert recorded.file == f"../mü sic/{SONG}"
+    assert recorded.bits == 24
     assert recorded.blake2b == hashlib.blake2b(song.read_bytes()).hexdigest()
     assert recorded_path(session, recorded).samefile(song)
     song.write_bytes(b"RIFX" * 300_000)
@@ -375,6 +429,11 @@ def song_of(document: dict) -> dict:
     return document["contributions"][0]
 
 
+def bend(**other) -> dict:
+    values = {"start_seconds": 0, "step_seconds": 1, "offsets_seconds": {"shape": [2], "values": [0, 0]}}
+    return {**values, **other}
+
+
 BROKEN = {
     "sample_rate": lambda d: d.pop("sample_rate"),
     "samples": lambda d: d.update(samples=-1),
@@ -394,6 +453,14 @@ BROKEN = {
     "contributions[0].model.exact_gains[0].gain": lambda d: song_of(d)["model"].update(
         exact_gains=[{"mixture_channel": 0, "reference_channel": 0, "gain": "1/0"}]
     ),
+    "contributions[0].file.bits": lambda d: song_of(d)["file"].update(bits=0),
+    "contributions[0].timing.jumps": lambda d: song_of(d)["timing"].update(jumps=None),
+    "contributions[0].model.bend": lambda d: song_of(d)["model"].pop("bend"),
+    "contributions[0].model.bend.step_seconds": lambda d: song_of(d)["model"].update(bend=bend(step_seconds=0)),
+    "contributions[0].model.bend.offsets_seconds.shape": lambda d: song_of(d)["model"].update(
+        bend=bend(offsets_seconds={"shape": [1, 2], "values": [0, 0]})
+    ),
+    "contributions[0].model.jumps[0].skipped_seconds": lambda d: song_of(d)["model"].update(jumps=[{"at_seconds": 1}]),
     "contributions[1].model.filters.values": lambda d: d["contributions"][1]["model"]["filters"].update(values=None),
     "arrays.file": lambda d: d["arrays"].update(file="../talk.mix.npz"),
 }
@@ -419,7 +486,12 @@ def test_what_the_schema_cannot_see_is_refused(saved):
     rewrite(saved, lambda d: song_of(d).update(reference=SONG))
     rewrite(saved, lambda d: song_of(d)["model"]["filters"].update(shape=[1, 2, 600]))
     assert "float64 numbers of the shape (1, 2, 600)" in refused(saved)
-    rewrite(saved, lambda d: song_of(d)["model"].update(filters={"shape": [1, 2, 1], "values": [1, 1]}))
+    backwards = [{"at_seconds": 2, "skipped_seconds": 1}, {"at_seconds": 1, "skipped_seconds": 1}]
+    rewrite(
+        saved, lambda d: song_of(d)["model"].update(filters={"shape": [1, 2, 1], "values": [1, 1]}, jumps=backwards)
+    )
+    assert "not a list in order of time" in refused(saved)
+    rewrite(saved, lambda d: song_of(d)["model"].update(jumps=[]))
     assert "1 mixture and 2 reference channels, the files have 2 and 1" in refused(saved)
 
 

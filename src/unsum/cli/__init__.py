@@ -16,7 +16,9 @@ from unsum.errors import UnsumError
 COMMANDS = {
     "recover": ("recover_command", "Untangle the streams of a recording; copy the video."),
     "remove": ("remove_command", "Take known sounds out of a recording, keep the rest."),
+    "render": ("render_command", "What the references sound like in the mix; also other stems."),
     "inspect": ("inspect_command", "Streams, layouts, true word length, which holds which."),
+    "align": ("align_command", "Where a sound is in a recording: offset, clock, jumps."),
     "null": ("null_command", "How deep do two files cancel: number, bands, time."),
     "doctor": ("doctor_command", "Versions, codecs, optional parts found."),
 }

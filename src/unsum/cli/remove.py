@@ -7,6 +7,26 @@ import click
 PATH = click.Path(path_type=Path, readable=False)
 
 
+class TimeRange(click.ParamType):
+    """``START-END`` in seconds, minutes:seconds or hours:minutes:seconds."""
+
+    name = "range"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        try:
+            start, stop = (_seconds(time) for time in value.split("-"))
+        except ValueError:
+            self.fail(f"'{value}' is no stretch of time; write it as 90-130 or 1:30-2:10", param, ctx)
+        return start, stop
+
+
+def _seconds(time: str) -> float:
+    total = 0.0
+    for part in time.split(":"):
+        total = 60 * total + float(part)
+    return total
+
+
 @click.command(name="remove")
 @click.argument("mixture", metavar="MIX")
 @click.argument("references", nargs=-1, required=True, metavar="REF...")
@@ -17,10 +37,17 @@ PATH = click.Path(path_type=Path, readable=False)
 @click.option("--min-null", "min_null_db", type=float, metavar="DB", help="Refuse (exit 4) what nulls less deep.")
 @click.option(
     "--max-rung",
-    type=click.Choice(["exact", "gain", "fir", "reverb"]),
+    type=click.Choice(["exact", "gain", "fir", "clock", "reverb"]),
     default="reverb",
     show_default=True,
     help="The last rung of the ladder to try.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="START-END",
+    type=TimeRange(),
+    help="Fit nothing to this stretch of MIX, e.g. 1:30-2:10; may be repeated.",
 )
 @click.option("--sidecar/--no-sidecar", default=True, help="Write NAME.mix.json beside the output.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
@@ -36,6 +63,7 @@ def remove_command(
     add: bool,
     min_null_db: float | None,
     max_rung: str,
+    exclude: tuple[tuple[float, float], ...],
     sidecar: bool,
     as_json: bool,
     overwrite: bool,
@@ -61,6 +89,7 @@ def remove_command(
             add=add,
             min_null_db=min_null_db,
             max_rung=max_rung,
+            exclude=exclude,
             sidecar=sidecar,
             overwrite=overwrite,
             progress=display.start(Path(mixture)),

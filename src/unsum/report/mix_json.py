@@ -5,8 +5,9 @@ by name, for a file of their own. ``mix.schema.json`` says what every field mean
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PureWindowsPath
 from typing import Any
 
@@ -17,7 +18,7 @@ from unsum import __version__
 from unsum.analysis import Analysis, ReferenceFinding, Step
 from unsum.describe.mixer import Mixer
 from unsum.describe.timing import Timing
-from unsum.model import Contribution, MixModel, TimeWarp
+from unsum.model import Bend, Contribution, Jump, MixModel, TimeWarp
 from unsum.report.fields import Fields
 
 SCHEMA = "unsum/mix/1"
@@ -36,6 +37,7 @@ class RecordedFile:
     stream : counted among the audio streams, from 0
     samples : None where the length was not counted
     blake2b : of the bytes of the file as it is stored, not of the samples; as ``b2sum`` prints it
+    bits : word length of integer samples; None for floating point and lossy codecs, or where it is not known
     """
 
     file: str | None
@@ -44,6 +46,7 @@ class RecordedFile:
     sample_rate: int
     samples: int | None = None
     blake2b: str | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ def _contribution_fields(session: Session, name: str, arrays: Arrays) -> dict[st
         and {
             "delay_seconds": _value(timing.delay_seconds, timing.delay_stderr_seconds),
             "clock_ppm": _value(timing.clock_ppm, timing.clock_stderr_ppm),
-            "jumps": [],
+            "jumps": _jump_fields(part.warp.jumps),
         },
         "mixer": mixer
         and {
@@ -160,6 +163,8 @@ def _contribution_fields(session: Session, name: str, arrays: Arrays) -> dict[st
         "model": {
             "delay_seconds": part.warp.delay_seconds,
             "clock_ppm": part.warp.clock_ppm,
+            "bend": part.warp.bend and _bend_fields(part.warp.bend, arrays),
+            "jumps": _jump_fields(part.warp.jumps),
             "first_lag": int(part.first_lag),
             "filters": _array_fields(part.filters, f"filters_{len(arrays)}", arrays),
             "exact_gains": [
@@ -168,6 +173,18 @@ def _contribution_fields(session: Session, name: str, arrays: Arrays) -> dict[st
             ],
         },
     }
+
+
+def _bend_fields(bend: Bend, arrays: Arrays) -> dict[str, Any]:
+    return {
+        "start_seconds": float(bend.start_seconds),
+        "step_seconds": float(bend.step_seconds),
+        "offsets_seconds": _array_fields(np.array(bend.offsets_seconds, np.float64), f"bend_{len(arrays)}", arrays),
+    }
+
+
+def _jump_fields(jumps: Sequence[Jump]) -> list[dict[str, float]]:
+    return [{"at_seconds": float(jump.at_seconds), "skipped_seconds": float(jump.skipped_seconds)} for jump in jumps]
 
 
 def _array_fields(values: NDArray[np.float64], name: str, arrays: Arrays) -> dict[str, Any]:
@@ -185,6 +202,7 @@ def _file_fields(recorded: RecordedFile) -> dict[str, Any]:
         "sample_rate": recorded.sample_rate,
         "samples": recorded.samples,
         "blake2b": recorded.blake2b,
+        "bits": recorded.bits,
     }
 
 
@@ -218,6 +236,7 @@ def _read_file(entry: Fields) -> RecordedFile:
         sample_rate=entry.whole("sample_rate"),
         samples=entry.optional_whole("samples"),
         blake2b=entry.optional_text("blake2b"),
+        bits=entry.optional_whole("bits", least=1),
     )
 
 
@@ -243,6 +262,7 @@ def _read_finding(entry: Fields) -> ReferenceFinding:
 
 def _read_timing(entry: Fields, sample_rate: int) -> Timing:
     delay, clock = entry.inner("delay_seconds"), entry.inner("clock_ppm")
+    _read_jumps(entry)  # for readers of the document; the engine goes by those of the model
     return Timing(
         delay_seconds=delay.number("value"),
         clock_ppm=clock.number("value"),
@@ -272,17 +292,39 @@ def _read_contribution(entry: Fields, arrays: Mapping[str, NDArray[np.float64]])
     }
     return Contribution(
         present=entry.truth("present"),
-        warp=TimeWarp(model.number("delay_seconds"), model.number("clock_ppm")),
-        filters=_read_array(model.inner("filters"), arrays),
+        warp=TimeWarp(
+            delay_seconds=model.number("delay_seconds"),
+            clock_ppm=model.number("clock_ppm"),
+            bend=_read_bend(model.optional("bend"), arrays),
+            jumps=_read_jumps(model),
+        ),
+        filters=_read_array(model.inner("filters"), arrays, dimensions=3),
         first_lag=model.whole("first_lag", least=None),
         exact_gains=gains,
     )
 
 
-def _read_array(entry: Fields, arrays: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    lengths = entry.numbers("shape", length=3)
+def _read_bend(entry: Fields | None, arrays: Mapping[str, NDArray[np.float64]]) -> Bend | None:
+    if entry is None:
+        return None
+    step = entry.number("step_seconds")
+    if step <= 0:
+        raise entry.wrong("step_seconds", "a number above 0")
+    offsets = _read_array(entry.inner("offsets_seconds"), arrays, dimensions=1)
+    return Bend(entry.number("start_seconds"), step, tuple(offsets.tolist()))
+
+
+def _read_jumps(entry: Fields) -> tuple[Jump, ...]:
+    jumps = tuple(Jump(jump.number("at_seconds"), jump.number("skipped_seconds")) for jump in entry.each("jumps"))
+    if any(later.at_seconds < jump.at_seconds for jump, later in pairwise(jumps)):
+        raise entry.wrong("jumps", "a list in order of time")
+    return jumps
+
+
+def _read_array(entry: Fields, arrays: Mapping[str, NDArray[np.float64]], *, dimensions: int) -> NDArray[np.float64]:
+    lengths = entry.numbers("shape", length=dimensions)
     if not all(length >= 1 and length.is_integer() for length in lengths):
-        raise entry.wrong("shape", "three lengths")
+        raise entry.wrong("shape", f"{dimensions} lengths")
     shape = tuple(int(length) for length in lengths)
     if entry.has("array"):
         found = arrays.get(entry.text("array"))

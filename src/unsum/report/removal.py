@@ -6,8 +6,8 @@ import textwrap
 from typing import Any
 
 from unsum.analysis import Analysis, Step
-from unsum.describe.mixer import describe_mixer, mixer_words
-from unsum.describe.timing import describe_timing, timing_words
+from unsum.describe.mixer import Mixer, describe_mixer, mixer_words
+from unsum.describe.timing import Timing, describe_timing, timing_words
 from unsum.removal import Removal
 from unsum.timecode import clock_time
 
@@ -25,18 +25,38 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
         lines += textwrap.wrap(reference_sentence(removal, name), WIDTH, subsequent_indent="  ")
         part = analysis.model.contributions[name]
         if verbose and part.present:
-            rate = analysis.model.sample_rate
-            words = (*timing_words(describe_timing(part, sample_rate=rate)),)
-            mixer = describe_mixer(name, part, channels=analysis.model.mixture_channels)
-            lines += textwrap.wrap(
-                "; ".join((*words, *mixer_words(mixer))), WIDTH, initial_indent="  ", subsequent_indent="  "
-            )
+            timing, mixer = describe(analysis, name)
+            words = "; ".join((*timing_words(timing), *mixer_words(mixer)))
+            lines += textwrap.wrap(words, WIDTH, initial_indent="  ", subsequent_indent="  ")
     for limit in analysis.limits:
         lines += textwrap.wrap(f"limit: {limit}", WIDTH, subsequent_indent="  ")
     if removal.output is not None:
         lines.append(f"written: {removal.output.name}")
         lines += [f"image of {name}: {path.name}" for name, path in removal.images.items()]
     return "\n".join(lines)
+
+
+def describe(analysis: Analysis, name: str) -> tuple[Timing, Mixer]:
+    """Timing and mixer of a reference that is present, weighed by its spectrum where that is known."""
+    part, response = analysis.model.contributions[name], analysis.responses.get(name)
+    power, variance = (response.power, response.variance) if response else (None, None)
+    finding = analysis.references[name]
+    timing = describe_timing(
+        part,
+        sample_rate=analysis.model.sample_rate,
+        power=power,
+        variance=variance,
+        delay_stderr_samples=finding.delay_stderr_samples,
+    )
+    mixer = describe_mixer(
+        name,
+        part,
+        channels=analysis.model.mixture_channels,
+        power=power,
+        variance=variance,
+        image_db=finding.image_db,
+    )
+    return timing, mixer
 
 
 def _step_line(step: Step) -> str:
@@ -59,9 +79,15 @@ def reference_sentence(removal: Removal, name: str) -> str:
     where = f"from {clock_time(delay)}" if delay >= 0 else f"from its own {clock_time(-delay)} on"
     level = ""
     if finding.image_db is not None:
-        level = f", {abs(finding.image_db):.1f} dB {'below' if finding.image_db <= 0 else 'above'} it all"
+        level = _level_words(finding.image_db)
     exact = "; the subtraction is exact, in integers" if part.exact_gains else ""
     return f"{name} is in {mixture} {where}{level}; removed: {removed_words(analysis)}{exact}."
+
+
+def _level_words(image_db: float) -> str:
+    if abs(image_db) < 0.05:
+        return ", as loud as all of it"
+    return f", {abs(image_db):.1f} dB {'below' if image_db < 0 else 'above'} it all"
 
 
 def removed_words(analysis: Analysis) -> str:
@@ -77,7 +103,6 @@ def removed_words(analysis: Analysis) -> str:
 def removal_json(removal: Removal) -> str:
     """One object for a whole call."""
     analysis = removal.analysis
-    rate = analysis.model.sample_rate
 
     def number(value: float) -> float | None:
         return value if math.isfinite(value) else None
@@ -92,8 +117,7 @@ def removal_json(removal: Removal) -> str:
             "reason": finding.reason,
         }
         if part.present:
-            timing = describe_timing(part, sample_rate=rate)
-            mixer = describe_mixer(name, part, channels=analysis.model.mixture_channels)
+            timing, mixer = describe(analysis, name)
             entry |= {
                 "delay_seconds": timing.delay_seconds,
                 "gain_db": mixer.gain_db,

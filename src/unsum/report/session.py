@@ -45,6 +45,7 @@ def record_file(
     sample_rate: int,
     stream: int = 0,
     samples: int | None = None,
+    bits: int | None = None,
 ) -> RecordedFile:
     """How a session at ``session`` will name a file; reads the file once, block by block.
 
@@ -57,7 +58,7 @@ def record_file(
         relative = Path(os.path.relpath(path, session.parent)).as_posix()
     except ValueError:  # another drive: no path leads there, so only the name and the hash remain
         relative = path.name
-    return RecordedFile(relative, stream, tuple(channels), sample_rate, samples, _file_hash(path))
+    return RecordedFile(relative, stream, tuple(channels), sample_rate, samples, _file_hash(path), bits)
 
 
 def recorded_path(session: Path, recorded: RecordedFile) -> Path:
@@ -167,6 +168,7 @@ def _described(
             model.contributions[name],
             sample_rate=model.sample_rate,
             power=power.get(name),
+            variance=variance.get(name),
             delay_stderr_samples=analysis.references[name].delay_stderr_samples,
         )
         for name in model.present

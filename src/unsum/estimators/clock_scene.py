@@ -1,0 +1,186 @@
+"""What a clock is fitted to: excerpts of the mixture with the reference beside them, a few channels of each."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsum.dsp.time_fit import Excerpt, Lags, needed_reference
+from unsum.estimators.excerpts import Span, consecutive_excerpts, cut_excerpts
+from unsum.model import TimeWarp
+from unsum.problem import AudioSource
+
+Progress = Callable[[float, float, str], None]
+
+# Up to so much everything is looked at; of what is longer, so many excerpts.
+WHOLE_SECONDS = 96.0
+_EXCERPTS, _EXCERPT_SECONDS = 12, 8.0
+_SHORTEST_SECONDS = 1.0
+_CHUNK_SECONDS, _SHARED_SECONDS, _MARGIN_SECONDS = 40.0, 4.0, 0.5
+_LAGS_SECONDS = -0.006, 0.0235  # of the filter in the loop
+_LONGEST_FILTER = 1024
+_ROWS_PER_TAP = 24
+_MOST_CHANNELS = 2
+_DEPENDENT = 1e-9  # share of a channel's energy that no other explains
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Excerpts at one rate, and the taps of the filter that is fitted along."""
+
+    rate: int
+    excerpts: tuple[Excerpt, ...]
+    lags: Lags
+    excluded: tuple[tuple[int, int], ...] = ()  # mixture samples that do not count
+
+    @property
+    def start(self) -> float:
+        return self.excerpts[0].start / self.rate
+
+    @property
+    def stop(self) -> float:
+        return self.excerpts[-1].stop / self.rate
+
+    @property
+    def everything(self) -> bool:
+        """Whether the one excerpt is all there is."""
+        return len(self.excerpts) == 1
+
+    @property
+    def middle(self) -> float:
+        return 0.5 * (self.start + self.stop)
+
+
+def read_scene(
+    mixture: AudioSource,
+    reference: AudioSource,
+    lengths: tuple[int, int],
+    start: TimeWarp,
+    progress: Progress | None,
+    *,
+    within: tuple[int, int] | None = None,
+) -> Scene | None:
+    """Excerpts spread over the overlap, or over what of it lies ``within`` mixture samples; None if too short."""
+    rate = mixture.sample_rate
+    first, last = overlap(lengths, start, rate)
+    if within is not None:
+        first, last = max(first, within[0]), min(last, within[1])
+    if last - first < _SHORTEST_SECONDS * rate:
+        return None
+    if last - first <= WHOLE_SECONDS * rate:
+        ranges = [(first, last)]
+    else:
+        length = round(_EXCERPT_SECONDS * rate)
+        ranges = [(int(at), int(at) + length) for at in np.linspace(first, last - length, _EXCERPTS)]
+    lags = _lags(rate, sum(b - a for a, b in ranges), min(_MOST_CHANNELS, len(reference.channels)))
+    spans = []
+    for a, b in ranges:
+        away = abs(0.5 * (a + b) - 0.5 * (first + last)) / rate
+        margin = round((0.3 + 1e-3 * min(away, 60.0) + 1e-4 * max(away - 60.0, 0.0)) * rate)
+        spans.append(Span(a, b, *_widened(needed_reference(a, b, start, lags, sample_rate=rate), margin)))
+    excerpts = cut_excerpts(mixture, reference, spans, progress=progress)
+    heard, played = _telling([e.mixture for e in excerpts]), _telling([e.reference for e in excerpts])
+    if not heard or not played:
+        return None
+    return Scene(
+        rate, tuple(replace(e, mixture=e.mixture[heard], reference=e.reference[played]) for e in excerpts), lags
+    )
+
+
+def _widened(ends: tuple[int, int], margin: int) -> tuple[int, int]:
+    return ends[0] - margin, ends[1] + margin
+
+
+def overlap(lengths: tuple[int, int], warp: TimeWarp, rate: int) -> tuple[int, int]:
+    """Mixture samples at which the warp lies within the reference."""
+    grid = np.linspace(0, lengths[0], 4097)
+    place = warp.reference_time(grid / rate) * rate
+    inside = np.flatnonzero((place >= 0) & (place <= lengths[1]))
+    if not len(inside):
+        return 0, 0
+    # Between grid points the ends are found on the straight line, which a margin of the filter forgives.
+    speed = 1 + 1e-6 * warp.clock_ppm
+    a, b = int(inside[0]), int(inside[-1])
+    first = grid[a] - place[a] / speed if a else 0
+    last = grid[b] + (lengths[1] - place[b]) / speed if b < len(grid) - 1 else lengths[0]
+    return max(0, math.ceil(first)), min(lengths[0], math.floor(last))
+
+
+def _lags(rate: int, n_rows: int, n_references: int) -> Lags:
+    first, last = (round(seconds * rate) for seconds in _LAGS_SECONDS)
+    count = min(last - first, _LONGEST_FILTER // n_references, max(16, n_rows // (_ROWS_PER_TAP * n_references)))
+    return Lags(-max(8, min(-first, count // 4)), count)
+
+
+def _telling(rows: Sequence[NDArray[np.float64]]) -> list[int]:
+    """The loudest few channels, none of which the ones before it explain."""
+    total = np.sum([one @ one.T for one in rows], axis=0)
+    kept: list[int] = []
+    for channel in np.argsort(-np.diag(total), kind="stable"):
+        own = float(total[channel, channel])
+        if own <= 0 or len(kept) == _MOST_CHANNELS:
+            break
+        if kept:
+            alike = total[np.ix_(kept, [channel])]
+            left = own - float((alike.T @ np.linalg.lstsq(total[np.ix_(kept, kept)], alike, rcond=None)[0])[0, 0])
+            if left < _DEPENDENT * own:
+                continue
+        kept.append(int(channel))
+    return sorted(kept)
+
+
+def clipped(scene: Scene, first: float, last: float) -> Scene | None:
+    """The excerpts between two times, in seconds; None where that leaves too little."""
+    parts = []
+    for excerpt in scene.excerpts:
+        a = max(excerpt.start, math.ceil(first * scene.rate))
+        b = min(excerpt.stop, math.floor(last * scene.rate))
+        if b - a >= 0.5 * scene.rate:
+            inside = excerpt.mixture[:, a - excerpt.start : b - excerpt.start]
+            parts.append(replace(excerpt, start=a, mixture=inside))
+    return replace(scene, excerpts=tuple(parts)) if parts else None
+
+
+def consecutive_scenes(
+    mixture: AudioSource,
+    reference: AudioSource,
+    lengths: tuple[int, int],
+    pattern: Scene,
+    warp: Callable[[], TimeWarp],
+    *,
+    progress: Progress | None = None,
+    within: tuple[int, int] | None = None,
+) -> Iterator[Scene]:
+    """All of the overlap in one reading, scene after scene with some seconds of the one before.
+
+    Parameters
+    ----------
+    pattern : whose taps they take
+    warp : what is known when a scene is due: it tells which part of the reference to read
+    within : mixture samples beyond which nothing is read
+    """
+    rate = mixture.sample_rate
+    first, last = overlap(lengths, warp(), rate)
+    if within is not None:
+        first, last = max(first, within[0]), min(last, within[1])
+    margin = round(_MARGIN_SECONDS * rate)
+
+    def place(start: int, stop: int) -> tuple[int, int]:
+        return _widened(needed_reference(start, stop, warp(), pattern.lags, sample_rate=rate), margin)
+
+    for excerpt in consecutive_excerpts(
+        mixture,
+        reference,
+        start=first,
+        stop=last,
+        chunk=round(_CHUNK_SECONDS * rate),
+        overlap=round(_SHARED_SECONDS * rate),
+        place=place,
+        progress=progress,
+    ):
+        heard, played = _telling([excerpt.mixture]), _telling([excerpt.reference])
+        if heard and played:
+            own = replace(excerpt, mixture=excerpt.mixture[heard], reference=excerpt.reference[played])
+            yield replace(pattern, excerpts=(own,), excluded=())

@@ -1,0 +1,121 @@
+"""Clock and filter together, on sums of cosines, which can be stretched exactly."""
+
+import numpy as np
+import pytest
+
+from unsum.dsp.time_fit import (
+    Excerpt,
+    Lags,
+    fit_filters,
+    needed_reference,
+    newton_step,
+    render,
+    side_by_side,
+    whitener_of,
+)
+from unsum.model import TimeWarp
+
+RATE = 8000
+LAGS = Lags(-32, 96)
+
+
+def cloud(rng, partials=300):
+    frequency, phase, size = rng.uniform(60, 3000, partials), rng.uniform(0, 7, partials), rng.uniform(0.2, 1, partials)
+
+    def at(seconds):
+        waves = np.zeros_like(seconds)
+        for f, p, s in zip(frequency, phase, size, strict=True):
+            waves += s * np.cos(2 * np.pi * f * seconds + p)
+        return waves
+
+    return at
+
+
+@pytest.fixture(scope="module")
+def scene():
+    rng = np.random.default_rng(4)
+    sound = cloud(rng)
+    true = TimeWarp(-1.0, 80.0)
+    n = np.arange(6 * RATE)
+    reference = sound(np.arange(8 * RATE) / RATE)[None]
+    mixture = 0.5 * sound(true.reference_time(n / RATE))[None]
+    return Excerpt(0, mixture, 0, reference), true
+
+
+def fitted(excerpt, warp, lags=LAGS, **how):
+    fit = fit_filters(side_by_side([excerpt], warp, lags, sample_rate=RATE, **how), lags)
+    assert fit is not None
+    return fit
+
+
+def stepped(fit, middle):
+    step = newton_step(fit, lambda t: (t - middle)[None] * 1e-6, sample_rate=RATE)
+    assert step is not None
+    return step
+
+
+def about(true, ppm, middle=3.0):
+    there = true.reference_time(middle)
+    return TimeWarp(middle - there / (1 + 1e-6 * ppm), ppm)
+
+
+def test_newton_finds_a_clock_that_is_off_in_two_steps(scene):
+    excerpt, true = scene
+    ppm = 78.0
+    for _ in range(2):
+        ppm += float(stepped(fitted(excerpt, about(true, ppm)), 3.0).change[0])
+    assert abs(ppm - 80.0) < 1e-3
+
+
+def test_the_right_clock_leaves_next_to_nothing_on_rows_not_fitted_to(scene):
+    excerpt, true = scene
+    right, wrong = (fitted(excerpt, warp, held_out_every=4).held_out_db for warp in (true, about(true, 70.0)))
+    assert right < -100
+    assert wrong > -40
+
+
+def test_the_error_of_the_clock_is_as_stated():
+    rng = np.random.default_rng(8)
+    scores = []
+    for _ in range(40):
+        reference = rng.standard_normal((1, 6 * RATE))
+        mixture = reference[:, :16000] + rng.standard_normal((1, 16000))
+        step = stepped(fitted(Excerpt(0, mixture, 0, reference), TimeWarp(), Lags(-4, 9)), 1.0)
+        scores.append(float(step.change[0] / np.sqrt(step.covariance[0, 0])))
+    assert 0.7 < np.std(scores) < 1.4
+
+
+def test_whole_delays_are_cut_and_not_interpolated(rng):
+    reference = rng.standard_normal((2, 500))
+    excerpt = Excerpt(100, np.zeros((1, 50)), 20, reference)
+    np.testing.assert_array_equal(render(excerpt, TimeWarp(30 / RATE), sample_rate=RATE), reference[:, 50:100])
+
+
+def test_excluded_rows_do_not_count(scene):
+    excerpt, true = scene
+    spoilt = Excerpt(0, excerpt.mixture.copy(), 0, excerpt.reference)
+    spoilt.mixture[:, 20000:20100] = 50.0
+    assert fitted(spoilt, true, excluded=[(20000, 20100)], held_out_every=4).held_out_db < -100
+
+
+def test_a_silent_reference_fits_nothing(scene):
+    silent = Excerpt(0, scene[0].mixture, 0, np.zeros_like(scene[0].reference))
+    assert fit_filters(side_by_side([silent], TimeWarp(), LAGS, sample_rate=RATE), LAGS) is None
+
+
+def test_the_whitener_undoes_a_known_colour(rng):
+    noise = rng.standard_normal((1, 60000))
+    coloured = np.zeros_like(noise)
+    for n in range(1, noise.shape[1]):
+        coloured[0, n] = 0.8 * coloured[0, n - 1] + noise[0, n]
+    reference = 1e-3 * rng.standard_normal((1, 60000))
+    fit = fitted(Excerpt(0, coloured, 0, reference), TimeWarp())
+    np.testing.assert_allclose(whitener_of(fit)[:3], [1, -0.8, 0], atol=0.03)
+
+
+def test_the_reference_that_is_needed_covers_what_is_rendered():
+    warp = TimeWarp(0.5, 40000.0)
+    first, last = needed_reference(9000, 17000, warp, LAGS, sample_rate=RATE)
+    ends = warp.reference_time(np.array([9000 - LAGS.before, 17000 + LAGS.behind]) / RATE) * RATE
+    assert first < ends[0] - 30
+    assert last > ends[1] + 30
