@@ -1,0 +1,363 @@
+"""What the reading of equalisers must show: bands of random chains behind real stems, and equalisers of others.
+
+    python benchmarks/eq.py                            every row
+    python benchmarks/eq.py --rows random --tracks 10  some of them, smaller
+
+A track is one channel of a real stem, sent through 1 to 5 bands of the RBJ cookbook, a delay that is no whole number
+of samples, either polarity and a pan, and rounded to 24 or 16 bit. Its filters are measured by exact least squares
+and read by ``describe_eq``, which is told nothing of the truth. A track counts where every band is found, within
+0.1 % in frequency, 0.01 dB and 1 % in Q (ten times that at 16 bit), and none besides.
+
+The other row sends a stem through the equalisers of sox and ffmpeg, with settings in the words of those programs, and
+prints what is read beside them. The figures are printed and kept in ``benchmarks/figures/eq.json``.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import scipy.signal
+import soundfile
+from numpy.typing import NDArray
+
+from unsum.describe.eq import Equalisation, describe_eq
+from unsum.dsp.residuals import residual_of
+from unsum.dsp.solvers import FilterFit, least_squares_filters
+from unsum.dsp.statistics import gather_statistics
+from unsum.dsp.transforms import rfft
+
+HERE = Path(__file__).parent
+AUDIO = Path(os.environ.get("UNSUM_AUDIO", HERE.parent.parent / "shared" / "audio"))
+STEMS = (
+    *("multitrack/anchors_song/*.flac", "multitrack/metal_internal_degeneration/*.flac"),
+    *("multitrack/sodium/*.flac", "multitrack/reggae_try/0*.flac"),
+)
+FIRST_LAG, N_TAPS = -64, 8192
+# Relative in frequency and Q, dB in gain.
+TOLERANCES = (1e-3, 0.01, 1e-2)
+# Shelves are compared as low ones below this frequency and as high ones above.
+SHELF_SPLIT_HZ = 632.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrueBand:
+    type: str
+    frequency_hz: float
+    gain_db: float
+    q: float
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A stem and what is done to it."""
+
+    stem: NDArray[np.float64]
+    rate: int
+    bands: tuple[TrueBand, ...]
+    gain_db: float
+    polarity: int
+    pan_degrees: float
+    delay_samples: float
+
+
+def cookbook(band: TrueBand, rate: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coefficients as the cookbook prints them."""
+    a = 10 ** (band.gain_db / 40)
+    omega = 2 * np.pi * band.frequency_hz / rate
+    cos, alpha = np.cos(omega), np.sin(omega) / (2 * band.q)
+    root = 2 * np.sqrt(a) * alpha
+    if band.type == "peak":
+        top, bottom = [1 + alpha * a, -2 * cos, 1 - alpha * a], [1 + alpha / a, -2 * cos, 1 - alpha / a]
+    elif band.type == "lowshelf":
+        top = [a * (a + 1 - (a - 1) * cos + root), 2 * a * (a - 1 - (a + 1) * cos), a * (a + 1 - (a - 1) * cos - root)]
+        bottom = [a + 1 + (a - 1) * cos + root, -2 * (a - 1 + (a + 1) * cos), a + 1 + (a - 1) * cos - root]
+    elif band.type == "highshelf":
+        top = [a * (a + 1 + (a - 1) * cos + root), -2 * a * (a - 1 + (a + 1) * cos), a * (a + 1 + (a - 1) * cos - root)]
+        bottom = [a + 1 - (a - 1) * cos + root, 2 * (a - 1 - (a + 1) * cos), a + 1 - (a - 1) * cos - root]
+    else:
+        sign = 1 if band.type == "highpass" else -1
+        top = [(1 + sign * cos) / 2, -sign * (1 + sign * cos), (1 + sign * cos) / 2]
+        bottom = [1 + alpha, -2 * cos, 1 - alpha]
+    return np.array(top) / bottom[0], np.array(bottom) / bottom[0]
+
+
+def response(band: TrueBand, frequency_hz: NDArray[np.float64], rate: int) -> NDArray[np.complex128]:
+    top, bottom = cookbook(band, rate)
+    later = np.exp(-2j * np.pi * frequency_hz / rate)
+    return np.asarray(np.polyval(top[::-1], later) / np.polyval(bottom[::-1], later), complex)
+
+
+def stems() -> list[tuple[NDArray[np.float64], int]]:
+    """Channels of real stems, loud enough to be one."""
+    found = []
+    for pattern in STEMS:
+        for path in sorted(AUDIO.glob(pattern)):
+            samples, rate = soundfile.read(path, always_2d=True)
+            if np.sqrt(np.mean(samples[:, 0] ** 2)) > 1e-3:
+                found.append((samples[:, 0], rate))
+    if not found:
+        sys.exit(f"no stems in {AUDIO}; name a folder in UNSUM_AUDIO")
+    return found
+
+
+def random_bands(rng: np.random.Generator) -> tuple[TrueBand, ...]:
+    """1 to 5 bands as on a desk: at most one high-pass, low-pass and shelf of each kind, peaks apart by an octave."""
+    count = int(rng.integers(1, 6))
+    kinds = list(rng.permutation(["highpass", "lowpass", "lowshelf", "highshelf", *["peak"] * 4])[:count])
+    bands, taken = [], []
+    for kind in kinds:
+        low, high = {
+            "highpass": (25, 200),
+            "lowpass": (4000, 14000),
+            "lowshelf": (60, 500),
+            "highshelf": (1500, 11000),
+            "peak": (60, 11000),
+        }[str(kind)]
+        while True:
+            frequency = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+            if kind != "peak" or all(abs(np.log2(frequency / other)) > 1 for other in taken):
+                break
+        if kind == "peak":
+            taken.append(frequency)
+        gain = float(rng.choice([-1, 1]) * rng.uniform(1, 10)) if "pass" not in str(kind) else 0.0
+        q = float(np.exp(rng.uniform(np.log(0.5), np.log(5)))) if kind == "peak" else float(rng.uniform(0.5, 1.0))
+        bands.append(TrueBand(str(kind), frequency, gain, q))
+    return tuple(sorted(bands, key=lambda band: band.frequency_hz))
+
+
+def random_track(rng: np.random.Generator, recordings: list[tuple[NDArray[np.float64], int]]) -> Track:
+    stem, rate = recordings[int(rng.integers(len(recordings)))]
+    return Track(
+        stem,
+        rate,
+        random_bands(rng),
+        float(rng.uniform(-12, 0)),
+        int(rng.choice([-1, 1])),
+        float(rng.uniform(5, 85)),
+        float(rng.uniform(0, 400)),
+    )
+
+
+def delayed(samples: NDArray[np.float64], delay_samples: float) -> NDArray[np.float64]:
+    """Later by any part of a sample, the last ones dropped."""
+    n_fft = 1 << (len(samples) + 8192).bit_length()
+    spectrum = np.fft.rfft(samples, n_fft) * np.exp(-2j * np.pi * np.arange(n_fft // 2 + 1) / n_fft * delay_samples)
+    return np.fft.irfft(spectrum)[: len(samples)]
+
+
+def mixed(track: Track) -> NDArray[np.float64]:
+    image = delayed(track.stem, track.delay_samples)
+    for band in track.bands:
+        image = scipy.signal.lfilter(*cookbook(band, track.rate), image)
+    pan = np.radians(track.pan_degrees)
+    gain = track.polarity * 10 ** (track.gain_db / 20)
+    return gain * np.array([np.cos(pan), np.sin(pan)])[:, None] * image
+
+
+def rounded(samples: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+    scale = 2.0 ** (bits - 1)
+    return np.floor(samples * scale + 0.5) / scale
+
+
+def measure(mixture: NDArray[np.float64], stem: NDArray[np.float64]) -> tuple[FilterFit, NDArray[np.float64]]:
+    """Filters by exact least squares, and the power of the stem in their bins."""
+    rows = {"first_lag": FIRST_LAG, "silent_before": True, "silent_after": True, "threads": 1}
+    (equations,) = gather_statistics(mixture, stem[None], n_taps=N_TAPS, **rows).values()
+    fit = least_squares_filters(
+        equations, residual=lambda filters: residual_of(mixture, stem[None], filters, **rows), threads=1
+    )
+    assert equations.spectra is not None
+    return fit, np.real(equations.spectra.matrix()[:, 0, 0])
+
+
+def read(fit: FilterFit, power: NDArray[np.float64], rate: int) -> tuple[Equalisation, float]:
+    """The description, and CPU seconds it took."""
+    assert fit.variance is not None
+    variance = fit.variance[:, 0]
+    responses = rfft(fit.filters[:, 0], 2 * (variance.shape[1] - 1))
+    start = time.process_time()
+    found = describe_eq(
+        responses, variance, power, sample_rate=rate, first_lag=fit.first_lag, n_taps=fit.filters.shape[2]
+    )
+    return found, time.process_time() - start
+
+
+def canonical(band: TrueBand) -> TrueBand:
+    """Low shelves above the split are high ones of the opposite gain, and the other way round."""
+    if not band.type.endswith("shelf"):
+        return band
+    wanted = "lowshelf" if band.frequency_hz < SHELF_SPLIT_HZ else "highshelf"
+    return band if wanted == band.type else TrueBand(wanted, band.frequency_hz, -band.gain_db, band.q)
+
+
+def faults(track: Track, found: Equalisation, *, slack: float) -> list[str]:
+    """Bands that are missing, off by more than the tolerances times the slack, or made up."""
+    left, wrong = list(found.bands), []
+    for band in map(canonical, track.bands):
+        alike = [one for one in left if one.type == band.type and one.order == 2]
+        if not alike:
+            wrong.append(f"no {band.type} at {band.frequency_hz:.1f} Hz")
+            continue
+        one = min(alike, key=lambda one: abs(np.log(one.frequency_hz / band.frequency_hz)))
+        left.remove(one)
+        off = (
+            abs(one.frequency_hz / band.frequency_hz - 1),
+            abs((one.gain_db or 0.0) - band.gain_db),
+            abs((one.q or 0.0) / band.q - 1),
+        )
+        if any(error > slack * most for error, most in zip(off, TOLERANCES, strict=True)):
+            wrong.append(
+                f"{band.type} at {band.frequency_hz:.1f} Hz off by {off[0]:.2g}, {off[1]:.2g} dB, {off[2]:.2g}"
+            )
+    return wrong + [f"made up: {one.type} at {one.frequency_hz:.1f} Hz" for one in left]
+
+
+def response_error_db(track: Track, found: Equalisation, fit: FilterFit) -> float:
+    """Greatest error of the response read, where the measured one stands 40 dB out of its noise."""
+    assert fit.variance is not None
+    n_bins = fit.variance.shape[2]
+    frequency = np.arange(1, n_bins - 1) * track.rate / (2 * (n_bins - 1))
+    truth = np.full(len(frequency), 10 ** (track.gain_db / 20), complex)
+    read_back = np.full(len(frequency), 10 ** (found.gain_db / 20), complex)
+    for band in track.bands:
+        truth *= response(band, frequency, track.rate)
+    for band in found.bands:
+        if band.order != 2 or band.q is None:
+            return float("inf")
+        one = TrueBand(band.type, band.frequency_hz, band.gain_db or 0.0, band.q)
+        read_back *= response(one, frequency, track.rate)
+    noise = np.sum(fit.variance[:, 0, 1:-1], axis=0)
+    energetic = noise < 1e-4 * np.abs(truth) ** 2
+    return float(np.max(np.abs(20 * np.log10(np.abs(read_back / truth)))[energetic], initial=0.0))
+
+
+def row_random(n_tracks: int, seed: int) -> dict:
+    """Random chains behind real stems."""
+    recordings, out = stems(), {}
+    for bits, slack in ((24, 1.0), (16, 10.0)):
+        good, errors, seconds, wrong = 0, [], [], {}
+        for n in range(n_tracks):
+            track = random_track(np.random.default_rng([seed, n]), recordings)
+            fit, power = measure(rounded(mixed(track), bits), track.stem)
+            found, took = read(fit, power, track.rate)
+            bad = faults(track, found, slack=slack)
+            good += not bad
+            errors.append(response_error_db(track, found, fit))
+            seconds.append(took)
+            if bad:
+                wrong[str(n)] = bad
+        finite = [error for error in errors if np.isfinite(error)]
+        out[f"{bits} bit"] = {
+            "tracks": n_tracks,
+            "every band found": good,
+            "greatest response error, median dB": round(float(np.median(finite)), 6),
+            "greatest response error, worst dB": round(float(np.max(finite)), 6),
+            "tracks within 0.01 dB": sum(error <= 0.01 for error in errors),
+            "CPU seconds, median": round(float(np.median(seconds)), 3),
+            "CPU seconds, worst": round(float(np.max(seconds)), 3),
+            "wrong": wrong,
+        }
+    return out
+
+
+# What is asked for, in each program's words, and the convention behind it.
+OTHERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("sox", ("equalizer", "1000", "1.5q", "-6"), "peak, Q as the cookbook's"),
+    (
+        "sox",
+        ("equalizer", "1000", "1o", "6"),
+        "width in octaves between half-gain points: Q = 1 / (2 sinh(ln 2 / 2 * w0 / sin w0))",
+    ),
+    ("sox", ("bass", "6", "120", "0.7q"), "low shelf, Q"),
+    (
+        "sox",
+        ("treble", "-4", "5000", "0.5s"),
+        "high shelf, slope S: 1/Q^2 = (A + 1/A)(1/S - 1) + 2; 0.5 is exactly the first order",
+    ),
+    ("sox", ("highpass", "-2", "80"), "order 2, Q 0.7071"),
+    ("sox", ("highpass", "-1", "80"), "order 1"),
+    ("sox", ("lowpass", "-2", "6000", "0.6q"), "order 2, Q"),
+    ("ffmpeg", ("equalizer=f=1000:t=q:w=1.5:g=-6",), "peak, Q as the cookbook's"),
+    ("ffmpeg", ("equalizer=f=3000:t=h:w=1000:g=5",), "width in Hz: Q = f / width"),
+    ("ffmpeg", ("bass=g=6:f=120:t=q:w=0.7",), "low shelf: the cookbook's Q is sqrt 2 times the width asked for"),
+    ("ffmpeg", ("treble=g=-4:f=5000:t=s:w=0.5",), "high shelf, slope S as above, and Q times sqrt 2"),
+    ("ffmpeg", ("highpass=f=80:p=1",), "order 1"),
+    ("ffmpeg", ("highpass=f=80",), "order 2, Q 0.7071"),
+    ("ffmpeg", ("lowpass=f=6000:t=q:w=0.6",), "order 2, Q"),
+    ("ffmpeg", ("highpass=f=60,equalizer=f=400:t=q:w=1:g=-3,treble=g=4:f=8000:t=q:w=0.7",), "three in a row"),
+    ("ffmpeg", ("anequalizer=c0 f=1000 w=500 g=6 t=0",), "Butterworth peak of order 4, no form of the cookbook"),
+)
+
+
+def row_others() -> list[dict]:
+    """Equalisers of sox and ffmpeg, with what is read beside what was asked for."""
+    stem, rate = stems()[1]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "stem.wav"), Path(folder, "out.wav")
+        stem = rounded(0.5 * stem, 24)
+        soundfile.write(source, stem, rate, subtype="PCM_24")
+        for program, settings, convention in OTHERS:
+            if program == "sox":
+                command = ["sox", "-D", str(source), "-b", "32", "-e", "floating-point", str(target), *settings]
+            else:
+                command = ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-af", *settings]
+                command += ["-c:a", "pcm_f64le", str(target)]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+            heard = np.asarray(soundfile.read(target, always_2d=True)[0].T[:1], np.float64)
+            fit, power = measure(rounded(heard, 24), stem)
+            found, took = read(fit, power, rate)
+            rows.append(
+                {
+                    "program": program,
+                    "asked": " ".join(settings),
+                    "convention": convention,
+                    "kind": found.kind,
+                    "gain_db": round(found.gain_db, 4),
+                    "read": [
+                        {
+                            key: round(value, 4) if isinstance(value, float) else value
+                            for key, value in asdict(band).items()
+                            if "stderr" not in key and value is not None
+                        }
+                        for band in found.bands
+                    ],
+                    "max_deviation_db": round(found.max_deviation_db, 5),
+                    "null_db": round(fit.null_db, 1),
+                    "CPU seconds": round(took, 2),
+                    "limits": list(found.limits),
+                }
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=("random", "others"), default=["random", "others"])
+    parser.add_argument("--tracks", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=2026)
+    options = parser.parse_args()
+    figures: dict = {}
+    kept = HERE / "figures" / "eq.json"
+    if kept.exists():
+        figures = json.loads(kept.read_text(encoding="utf-8"))
+    if "random" in options.rows:
+        figures["random"] = {"seed": options.seed, **row_random(options.tracks, options.seed)}
+    if "others" in options.rows:
+        figures["others"] = row_others()
+    print(json.dumps({row: figures[row] for row in options.rows}, indent=1))
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
