@@ -95,7 +95,7 @@ def test_not_a_number_is_refused(rng):
     song = scenes.music_like(rng, 4 * RATE, channels=1, rate=RATE, peak=9000) / 32768.0
     song[0, 1000] = np.nan
     clean = np.nan_to_num(song)
-    with pytest.raises(InputError, match=r"NaN|finite"):
+    with pytest.raises(InputError, match="song: channel FC holds nan at 0.062 s"):
         analyse(Problem(source("mix", clean, bits=None), (source("song", song, bits=None),)))
 
 

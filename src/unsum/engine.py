@@ -321,8 +321,10 @@ def exact_difference(
 
 def _subtract_exactly(problem: Problem, model: MixModel, blocks: Iterator[AlignedAudio]) -> Iterator[Subtracted]:
     bits = problem.mixture.bits
-    assert bits is not None
     gains = {name: model.contributions[name].exact_gains for name in model.present}
+    if bits is None:
+        yield from _subtract_floats(gains, blocks)
+        return
     scales = {reference.name: bits - (reference.bits or bits) for reference in problem.references}
     for block in blocks:
         residual = exact_difference(block.mixture, block.references, gains, scales)
@@ -332,6 +334,19 @@ def _subtract_exactly(problem: Problem, model: MixModel, blocks: Iterator[Aligne
             for name, matrix in gains.items()
         }
         yield Subtracted(block.start, block.mixture, residual, images)
+
+
+def _subtract_floats(
+    gains: Mapping[str, Mapping[tuple[int, int], Fraction]], blocks: Iterator[AlignedAudio]
+) -> Iterator[Subtracted]:
+    """Without filters there is no rounding but that of the sample format itself."""
+    for block in blocks:
+        images = {name: np.zeros(block.mixture.shape) for name in gains}
+        for name, matrix in gains.items():
+            for (c, d), gain in matrix.items():
+                images[name][c] += float(gain) * block.references[name][d]
+        wide = block.mixture.astype(np.float64) - np.sum(list(images.values()), axis=0)
+        yield Subtracted(block.start, block.mixture, wide.astype(block.mixture.dtype), images)
 
 
 def _subtract_filtered(
@@ -376,3 +391,40 @@ def _ready(
         yield Subtracted(block.start, block.mixture, residual, own)
     for name, image in joined.items():
         images[name][:] = [image]
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualSource:
+    """What a model leaves of its mixture, as a source of its own."""
+
+    problem: Problem
+    model: MixModel
+
+    @property
+    def name(self) -> str:
+        return self.problem.mixture.name
+
+    @property
+    def sample_rate(self) -> int:
+        return self.problem.mixture.sample_rate
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.problem.mixture.channels
+
+    @property
+    def bits(self) -> int | None:
+        return self.problem.mixture.bits
+
+    @property
+    def lossless(self) -> bool:
+        return self.problem.mixture.lossless
+
+    @property
+    def samples(self) -> int | None:
+        return self.problem.mixture.samples
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        """The residual in the mixture's own units."""
+        for block in subtract(self.problem, self.model):
+            yield block.residual

@@ -345,3 +345,18 @@ def test_the_whitened_inverse_is_symmetric_positive_and_close(rng):
     values = np.linalg.eigvals(matrix @ equations.dense()).real
     assert values.min() > 0.3
     assert values.max() < 3
+
+
+@pytest.mark.parametrize("n_taps", [1, 40])
+def test_a_silent_reference_beside_one_that_sounds_keeps_nothing(rng, n_taps):
+    talk, song = rng.standard_normal((2, 48_000))
+    mixture, references = np.stack([talk, talk + song]), np.stack([song, np.zeros(48_000)])
+    equations = gather_statistics(mixture, references, n_taps=n_taps)[FIT]
+
+    def residual(filters):
+        return residual_of(mixture, references, filters)
+
+    fit = least_squares_filters(equations, residual=residual)
+    assert np.all(np.isfinite(fit.filters))
+    assert not np.any(fit.filters[:, 1])
+    assert abs(fit.filters[1, 0, 0] - 1) < 0.03

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unsum.errors import Cancelled, InputError
-from unsum.estimators import locate
-from unsum.estimators.locate import locate_reference
+from unsum.estimators import mono
+from unsum.estimators.locate import locate_reference, locate_references
 from unsum.problem import ArraySource
 
 RATE = 48000
@@ -167,7 +167,9 @@ MUSIC = [
 def test_40_absent_real_references_are_refused(audio_root):
     sounds = [soundfile.read(audio_root / name, frames=11 * 44100, always_2d=True)[0].T for name in MUSIC]
     for n, (mixture, reference) in enumerate(itertools.islice(itertools.permutations(sounds, 2), 40)):
-        found = place(mixture, reference, rate=44100)
+        heard, looked_for = source(mixture, name="mix", rate=44100), source(reference, name="ref", rate=44100)
+        # Every tenth at every speed too, which takes ten times as long.
+        found = locate_references(heard, [looked_for], speeds=n % 10 == 0)["ref"]
         assert not found.present and found.remarks, (n, found)
 
 
@@ -245,9 +247,9 @@ def test_any_chunking_gives_the_same_decimation(block, monkeypatch):
     rng = np.random.default_rng(18)
     samples = 3000 if block == 1 else 20_000
     sound = source(rng.standard_normal((2, samples)))
-    whole = np.concatenate(list(locate._decimated(sound, 6)))
+    whole = np.concatenate(list(mono.decimated(sound, 6)))
     monkeypatch.setattr("unsum.problem._ARRAY_BLOCK", block)
-    np.testing.assert_allclose(np.concatenate(list(locate._decimated(sound, 6))), whole, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(list(mono.decimated(sound, 6))), whole, atol=1e-6)
     assert len(whole) == -(-samples // 6)
 
 
@@ -262,3 +264,96 @@ def test_progress_is_told_and_may_cancel():
 
     with pytest.raises(Cancelled):
         place(sound, sound, progress=stop)
+
+
+def spoken(rng, seconds, *, times, sound, level_db):
+    """Speech with a sound in it at some times, in seconds, so many dB below it."""
+    mixture = speech(rng, seconds)
+    gain = 10 ** (level_db / 20) * np.sqrt(np.mean(mixture**2) / np.mean(sound**2))
+    for at in times:
+        start = round(at * RATE)
+        mixture[:, start : start + sound.shape[1]] += gain * sound
+    return mixture
+
+
+def test_a_jingle_played_three_times_is_heard_in_three_passages():
+    rng = np.random.default_rng(20)
+    jingle = music(rng, 6)
+    found = place(spoken(rng, 50, times=(3, 17.25, 40), sound=jingle, level_db=-6), jingle)
+    assert found.present and "3 passages" in found.remarks[0]
+    assert [passage.delay_seconds for passage in found.passages] == pytest.approx([3, 17.25, 40], abs=1e-4)
+    for passage in found.passages:
+        assert passage.start_seconds == pytest.approx(passage.delay_seconds, abs=0.5)
+        assert passage.stop_seconds == pytest.approx(passage.delay_seconds + 6, abs=0.5)
+
+
+def test_a_song_that_is_paused_goes_on_in_a_second_passage():
+    rng = np.random.default_rng(21)
+    song = music(rng, 32)
+    mixture = speech(rng, 50)
+    mixture[:, 2 * RATE : 18 * RATE] += 0.5 * song[:, : 16 * RATE]
+    mixture[:, 25 * RATE : 41 * RATE] += 0.5 * song[:, 16 * RATE :]
+    found = place(mixture, song)
+    first, second = found.passages
+    assert (first.delay_seconds, second.delay_seconds) == pytest.approx((2, 9), abs=1e-4)
+    assert (first.start_seconds, second.stop_seconds) == pytest.approx((2, 41), abs=0.5)
+    assert first.stop_seconds == pytest.approx(18, abs=4) and second.start_seconds == pytest.approx(25, abs=4)
+
+
+def test_a_song_heard_once_is_one_passage():
+    rng = np.random.default_rng(22)
+    song = music(rng, 12)
+    (passage,) = place(mixed(speech(rng, 25), song, 5 * RATE, level_db=-10), song).passages
+    assert (passage.start_seconds, passage.stop_seconds, passage.delay_seconds) == pytest.approx((5, 17, 5), abs=0.01)
+
+
+class CountedSource(ArraySource):
+    """Counts how often it is read from its start."""
+
+    def blocks(self):
+        readings.append(self.name)
+        return super().blocks()
+
+
+readings: list[str] = []
+
+
+def test_several_references_are_found_in_two_passes_over_the_mixture():
+    rng = np.random.default_rng(23)
+    songs = [music(rng, seconds) for seconds in (6, 9, 30)]
+    mixture = speech(rng, 25)
+    for song, at in zip(songs, (2, 14, -4), strict=True):
+        start, stop = max(at, 0) * RATE, min(25 * RATE, at * RATE + song.shape[1])
+        mixture[:, start:stop] += 0.4 * song[:, start - at * RATE : stop - at * RATE]
+    readings.clear()
+    heard = CountedSource("mix", mixture, RATE, ("FC",), None)
+    found = locate_references(heard, [source(song, name=f"song {n}") for n, song in enumerate(songs)])
+    assert readings == ["mix", "mix"]
+    assert list(found) == ["song 0", "song 1", "song 2"]
+    assert [one.delay_samples / RATE for one in found.values()] == [2, 14, -4]
+
+
+@pytest.mark.parametrize("percent", [3.3, -4.1])
+def test_another_speed_is_found_to_a_hundred_ppm(percent):
+    """Partials that come and go, each stretched exactly."""
+    rng = np.random.default_rng(24)
+    rate, seconds = 8000, 14
+    frequency, phase, born = rng.uniform(80, 3000, 400), rng.uniform(0, 7, 400), rng.uniform(-1, seconds, 400)
+
+    def song(t):
+        wave = np.zeros(len(t))
+        for f, p, b in zip(frequency, phase, born, strict=True):
+            now = slice(*np.searchsorted(t, [b, b + 1.0]))
+            wave[now] += np.cos(2 * np.pi * f * t[now] + p)
+        return wave
+
+    speed = 1 + percent / 100
+    heard = song(np.arange(round(seconds / speed * rate)) / rate * speed)[None]
+    under = scenes.speech_like(rng, 25 * rate, rate=rate, quantised=False)
+    reference = song(np.arange(seconds * rate) / rate)[None]
+    found = place(mixed(under, heard, 6 * rate, level_db=-6), reference, rate=rate)
+    assert found.present and found.clock_ppm == pytest.approx(percent * 1e4, abs=100)
+    (passage,) = found.passages
+    middle = (passage.start_seconds + passage.stop_seconds) / 2
+    assert middle - (middle - 6) * speed == pytest.approx(found.delay_samples / rate, abs=0.1)
+    assert any("of its speed" in remark for remark in found.remarks)

@@ -1,60 +1,49 @@
-"""Where one sound lies in another that is longer: every piece of it proposes delays, and the pieces vote.
+"""Where sounds lie in another that passes by: every piece of a sound scores every delay, and the pieces add up.
 
-Pieces of the sound (*windows*) are compared with block after block of what passes by, by whitened correlation.
-Each proposes the few delays at which it stands out most. The delay at which most windows agree wins, so that neither
-a loop nor a chorus nor one loud bang decides alone.
-
-References
-----------
-.. [1] Fisher, "Statistical methods for research workers", 1925, section 21.1: combining tests of significance.
+Pieces of a sound (*windows*) are correlated with block after block of what passes. Each scores every cell of delays;
+what a score is worth is told by the window's scores elsewhere. A delay at which many windows, or enough of them in a
+row, say more than chance does is a place, so that neither a loop nor a chorus nor one loud bang decides alone. Only the
+delays that some window has yet to reach are held: memory does not grow with what passes.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import tee
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
-from scipy.special import gammaincc, ndtri
+from scipy.special import gammaincc
 
-from unsum.dsp.correlation import whitened_spectrum
+from unsum.dsp.evidence import EVEN_NATS, best_stretch, chance_of_stretch, chance_of_sum, nats, score_levels
+from unsum.dsp.excess import excess_sums
+from unsum.dsp.pieces import Windows, overlapping, piece_spectrum
 from unsum.dsp.transforms import irfft
 
-_LONGEST_WINDOW = 1 << 15
-_SHORTEST_WINDOW = 1 << 10
-_FEWEST_WINDOWS = 8
-_PROPOSALS = 8  # delays that a window proposes for each block
-_POOL = 8  # neighbouring lags, of which only the best can be proposed
-_BATCH = 4  # windows compared at once: what fits in a processor's cache
-# However high its peak: one window alone must not decide, for a bang is like any other bang.
-_MOST_CONVINCED = 7.0
-_TOLERANCE_SECONDS = 0.004  # windows that agree so far speak of the same delay
-_APART_SECONDS = 0.1  # places nearer than this to a better one are its echoes
-_MOST_DRIFT = 300e-6
-_WORTH_A_SLOPE = 1.15  # drift is believed for this much more evidence
-_AS_GOOD = 0.99
-_ENOUGH_FOR_A_LINE = 5
-_SHORTLIST = 12
-_LEVEL_SECONDS = 0.06
-_QUIET = 1e-6  # in power, against the piece it is in: not raised any further
-# Of all: a steady tone has less, and tells no more of the time than how its window fades in and out.
-_FEWEST_FREQUENCIES = 0.07
+CELL_SECONDS = 0.016  # at the least; a place is known to two cells
+MOST_DRIFT = 300e-6
+_BATCH = 8  # windows compared at once: what fits in a processor's cache
+_MOST_PLACES = 48
+_PLACES_A_CHUNK = 16
+_CHUNK_CELLS = 1024
+_SAMPLED = 4096  # scores of a window from which it is told what chance gives
+_APART_CELLS = 4
 _LEAST_INSIDE = 0.75
-_LEAST_SOUND = 0.25  # of a window or a block, in time
+_STRETCH_DECAY = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A delay at which windows agree: what is at ``t`` in the sound is at
-    ``t + delay + slope * (t - pivot)`` in what passed by, in samples.
+    ``t + delay + slope * (t - pivot)`` in what passed by, in samples, to within two cells.
 
     Attributes
     ----------
-    rank : the evidence for it, against that for other places
+    rank : nats of evidence for it
     false_alarm : how often chance would give as much, anywhere in what passed by
-    votes : windows that agree
-    windows : windows that lie within what passed by at that delay
+    evidence : (windows,)
+        What each window says, in nats; nan where it lies outside of what passed, or in silence.
     """
 
     delay: float
@@ -62,8 +51,7 @@ class Place:
     pivot: float
     rank: float
     false_alarm: float
-    votes: int
-    windows: int
+    evidence: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,245 +59,212 @@ class Search:
     """What a search gave: places, best first; none where one of both is silent."""
 
     places: tuple[Place, ...]
-    windows: int
+    windows: Windows
     passed: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Proposals:
-    """Entry by entry: which window, which delay, how many standard deviations it stands out."""
-
-    window: NDArray[np.intp]
-    delay: NDArray[np.float64]
-    height: NDArray[np.float64]
+def cell_length(sample_rate: float) -> int:
+    """Samples in a cell, a power of two."""
+    return 1 << math.ceil(math.log2(CELL_SECONDS * sample_rate))
 
 
 def search(
-    sound: NDArray[np.float32], passing: Iterable[NDArray[np.float32]], *, sample_rate: float, max_windows: int
-) -> Search:
-    """Look for a sound in blocks of another that is longer, or as long.
+    sounds: Sequence[Windows],
+    passing: Iterable[NDArray[np.float32]],
+    *,
+    sample_rate: float,
+    phases: bool,
+    most_drift: float = MOST_DRIFT,
+) -> list[Search]:
+    """Look for sounds in another.
 
     Parameters
     ----------
-    sound : (samples,)
+    sounds : windows that begin at multiples of `cell_length`
     passing : blocks (samples,) of any length, each read once
-    max_windows : where the sound has more, as many are spread over it
+    phases : whether what passes is the noisy sound of both
+    most_drift : the greatest difference of clocks that is looked for
     """
-    window = _LONGEST_WINDOW
-    while window > _SHORTEST_WINDOW and _FEWEST_WINDOWS * window > len(sound):
-        window //= 2
-    starts, spectra = _windows(sound, window, sample_rate, max_windows)
-    heard: list[_Proposals] = []
+    cell = cell_length(sample_rate)
+    tallies = [_Tally(sound, cell, most_drift) for sound in sounds]
+    lengths = sorted({sound.length for sound in sounds})
     passed = 0
-    for start, block in _overlapping(passing, window):
-        passed = max(passed, start + len(block))
-        spectrum = _spectrum(block, window, sample_rate, fade=window // 4) if len(starts) else None
-        if spectrum is not None:
-            heard.append(_proposals(spectrum, spectra, start - starts))
-    if not heard:
-        return Search((), len(starts), passed)
-    proposals = _in_proportion(heard, lags=window)
-    return Search(_places(proposals, starts, window, passed, sample_rate), len(starts), passed)
-
-
-def _windows(
-    sound: NDArray[np.float32], window: int, sample_rate: float, max_windows: int
-) -> tuple[NDArray[np.intp], NDArray[np.complex64]]:
-    """Where the windows begin, and the conjugates of their spectra (windows, bins)."""
-    starts = np.arange(0, max(1, len(sound) - window // 2), window)
-    shares = [_levelled(sound[s : s + window], sample_rate)[1] for s in starts]
-    starts = starts[np.array(shares) >= _LEAST_SOUND]
-    if len(starts) > max_windows:
-        starts = starts[np.linspace(0, len(starts) - 1, max_windows).round().astype(int)]
-    kept, spectra = [], []
-    for start in starts:
-        spectrum = _spectrum(sound[start : start + window], window, sample_rate, fade=window // 3)
-        if spectrum is not None:
-            kept.append(start)
-            spectra.append(np.conj(spectrum))
-    return np.array(kept, np.intp), np.array(spectra, np.complex64)
-
-
-def _overlapping(passing: Iterable[NDArray[np.float32]], window: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Blocks of two windows, one window apart, with the time of their first sample; silence before and behind."""
-    ahead, start, size = np.zeros(window, np.float32), -window, window
-    parts = [ahead]
-    for part in passing:
-        parts.append(part)
-        size += len(part)
-        if size < 2 * window:
+    streams = tee(passing, len(lengths)) if len(lengths) > 1 else (passing,)
+    # The longest blocks first: what the others have yet to read is then no more than two of them.
+    rounds = [overlapping(stream, length) for stream, length in zip(streams, lengths, strict=True)]
+    reached = [-length for length in lengths]
+    going = set(range(len(lengths)))
+    while going:
+        n = min(going, key=lambda k: reached[k])
+        item = next(rounds[n], None)
+        if item is None:
+            going.remove(n)
             continue
-        ahead = np.concatenate(parts)
-        at = 0
-        while at + 2 * window <= size:
-            yield start + at, ahead[at : at + 2 * window]
-            at += window
-        start, size = start + at, size - at
-        parts = [ahead[at:]]
-    ahead = np.concatenate(parts)
-    for at in range(0, len(ahead), window):
-        yield start + at, ahead[at : at + 2 * window]
+        start, block = item
+        reached[n] = start + len(block)
+        passed = max(passed, start + len(block))
+        length = lengths[n]
+        spectrum = piece_spectrum(block, length, sample_rate=sample_rate, fade=length // 4, phases=phases)
+        for tally in tallies:
+            if tally.sound.length == length:
+                tally.take(start, len(block), spectrum)
+    return [Search(tally.places(passed), tally.sound, passed) for tally in tallies]
 
 
-def _levelled(piece: NDArray[np.float32], sample_rate: float) -> tuple[NDArray[np.float32], float]:
-    """The piece with its loudness evened out, so that pauses of a voice tell of the music beneath; share of sound."""
-    power = scipy.ndimage.uniform_filter1d(piece.astype(np.float64) ** 2, max(1, round(_LEVEL_SECONDS * sample_rate)))
-    mean = float(power.mean()) if len(power) else 0.0
-    if mean <= 0:
-        return piece, 0.0
-    floor = _QUIET * mean
-    return (piece / np.sqrt(np.maximum(power, 0) + floor)).astype(np.float32), float(np.mean(power > 100 * floor))
+class _Tally:
+    """Scores of one sound's windows for the delays that are not yet heard by all of them."""
+
+    def __init__(self, sound: Windows, cell: int, most_drift: float) -> None:
+        self.sound, self.cell = sound, cell
+        n, length = len(sound.starts), sound.length
+        self.per_block = length // cell
+        middle = sound.starts + length / 2
+        self.pivot = float(middle.mean()) if n else 0.0
+        reach = float(np.abs(middle - self.pivot).max()) if n else 0.0
+        steps = int(most_drift * reach / (cell / 2)) if most_drift else 0
+        self.slopes = np.linspace(-most_drift, most_drift, 2 * steps + 1) if steps else np.zeros(1)
+        self.turns = np.rint(self.slopes[:, None] * (middle - self.pivot) / cell).astype(int)
+        self.margin = int(np.abs(self.turns).max(initial=0)) + _APART_CELLS
+        self.last_start = int(sound.starts[-1]) if n else 0
+        self.origin = (-length - self.last_start) // cell - self.margin
+        span = self.last_start // cell + 2 * self.per_block + 2 * self.margin
+        self.scores = np.full((n, 2 * (span + _CHUNK_CELLS + self.per_block)), -1.0, np.float32)
+        self.sampled = np.full((n, _SAMPLED), -1.0, np.float32)
+        self.stride, self.count, self.seen = 1, 0, 0
+        self.cells_scored = 0
+        self.found: list[tuple[float, int, int, NDArray[np.float32]]] = []
+
+    def take(self, start: int, size: int, spectrum: NDArray[np.complex64] | None) -> None:
+        """The next block of what passes, from sample ``start`` on."""
+        length, cell, n = self.sound.length, self.cell, len(self.sound.starts)
+        if not n:
+            return
+        if spectrum is not None:
+            # A window that hangs over an end meets that end: an onset, which is like any other onset.
+            inside = np.arange(self.per_block) * cell + start
+            valid = inside >= -(1 - _LEAST_INSIDE) * length
+            if size < 2 * length:
+                valid &= inside + cell + _LEAST_INSIDE * length <= start + size
+            for first in range(0, n, _BATCH):
+                rows = slice(first, first + _BATCH)
+                correlation = irfft(spectrum * self.sound.spectra[rows], 2 * length)[:, :length]
+                scores = excess_sums(np.asarray(correlation, np.float32), cell=cell)
+                scores[:, ~valid] = -1.0
+                for row, one in enumerate(scores, first):
+                    at = (start - int(self.sound.starts[row])) // cell - self.origin
+                    self.scores[row, at : at + self.per_block] = one
+                self._sample(rows, scores)
+            if self.seen % self.stride == 0:
+                self.count += 1
+            self.seen += 1
+            self.cells_scored += int(valid.sum())
+        ready = (start + length - self.last_start) // cell - self.origin
+        if ready >= _CHUNK_CELLS + 2 * self.margin:
+            self._settle(ready)
+
+    def _sample(self, rows: slice, scores: NDArray[np.float32]) -> None:
+        """Keep pairs of cells of some blocks, evenly spread over all blocks so far."""
+        each = self.per_block // 2
+        if self.seen % self.stride:
+            return
+        if (self.count + 1) * each > _SAMPLED and rows.start == 0:
+            kept = self.sampled[:, : self.count * each].reshape(len(self.sampled), self.count, each)[:, ::2]
+            self.count = kept.shape[1]
+            self.sampled[:, : self.count * each] = kept.reshape(len(self.sampled), -1)
+            self.sampled[:, self.count * each :] = -1.0
+            self.stride *= 2
+        pairs = scores[:, : 2 * each].reshape(len(scores), each, 2)
+        whole = np.where(pairs.min(axis=2) >= 0, pairs.sum(axis=2), -1.0)
+        self.sampled[rows, self.count * each : (self.count + 1) * each] = whole
+
+    def _levels(self) -> list[NDArray[np.float64]]:
+        """What chance scores, for each window."""
+        each = self.per_block // 2
+        return [score_levels(row) for row in self.sampled[:, : max(1, self.count) * each]]
+
+    def _settle(self, ready: int) -> None:
+        """Find places among cells below ``ready``, and forget those that no slope reaches from above."""
+        scores = self.scores[:, :ready]
+        pairs = np.where(np.minimum(scores[:, :-1], scores[:, 1:]) >= 0, scores[:, :-1] + scores[:, 1:], -1.0)
+        levels = self._levels()
+        evidence = np.stack([nats(row, level) for row, level in zip(pairs, levels, strict=True)])
+        first, stop = self.margin, pairs.shape[1] - self.margin
+        if stop > first:
+            for turn_number, turn in enumerate(self.turns):
+                there = np.stack([row[first + t : stop + t] for row, t in zip(evidence, turn, strict=True)])
+                heard = np.stack([row[first + t : stop + t] >= 0 for row, t in zip(pairs, turn, strict=True)])
+                rank = _ranks(there, heard)
+                peaks = np.flatnonzero(
+                    (rank >= scipy.ndimage.maximum_filter1d(rank, 2 * _APART_CELLS + 1)) & (rank > 0)
+                )
+                for k in peaks[np.argsort(-rank[peaks])[:_PLACES_A_CHUNK]]:
+                    at = first + k
+                    own = pairs[np.arange(len(pairs)), at + turn]
+                    self.found.append((float(rank[k]), self.origin + int(at), turn_number, own))
+            self.found = _thinned(self.found)
+        kept = self.scores.shape[1] - (stop - first)
+        self.scores[:, :kept] = self.scores[:, stop - first :].copy()
+        self.scores[:, kept:] = -1.0
+        self.origin += stop - first
+
+    def places(self, passed: int) -> tuple[Place, ...]:
+        """What was found, best first, judged by all scores."""
+        n = len(self.sound.starts)
+        if not n or not self.cells_scored:
+            return ()
+        self._settle(self.scores.shape[1])
+        levels = self._levels()
+        trials = max(1.0, (passed + self.last_start) / self.cell) * len(self.slopes)
+        if not self.found:
+            return ()
+        scores = np.stack([own for *_, own in self.found], axis=1)
+        said = np.stack([nats(row, level) for row, level in zip(scores, levels, strict=True)], axis=1)
+        said[scores.T < 0] = np.nan
+        found = []
+        for (_, at, turn, _), evidence in zip(self.found, said, strict=True):
+            chance, rank = judge(evidence, places=trials)
+            found.append(Place((at + 1) * self.cell, float(self.slopes[turn]), self.pivot, rank, chance, evidence))
+        found.sort(key=lambda place: -place.rank)
+        apart: list[Place] = []
+        for one in found:
+            if all(abs(one.delay - other.delay) > _APART_CELLS * self.cell for other in apart):
+                apart.append(one)
+        return tuple(apart)
 
 
-def _spectrum(
-    piece: NDArray[np.float32], window: int, sample_rate: float, *, fade: int
-) -> NDArray[np.complex64] | None:
-    """Phases of a levelled piece, padded to two windows; None where there is hardly any sound or but a tone."""
-    levelled, share = _levelled(piece, sample_rate)
-    if share * len(piece) < _LEAST_SOUND * window:
-        return None
-    band = 60 / sample_rate, 0.45
-    spectrum = whitened_spectrum(levelled, 2 * window, fade=min(fade, len(piece) // 2), band=band)
-    return spectrum if np.count_nonzero(spectrum) >= _FEWEST_FREQUENCIES * len(spectrum) else None
+def judge(evidence: NDArray[np.float64], *, places: float) -> tuple[float, float]:
+    """How often chance gives as much in one of so many places, and the nats of it at one place."""
+    heard = evidence[np.isfinite(evidence)]
+    if not len(heard):
+        return 1.0, 0.0
+    gain, total = best_stretch(np.nan_to_num(evidence, nan=EVEN_NATS)).gain, float(heard.sum())
+    chance = 2 * min(
+        chance_of_stretch(gain, windows=len(heard), places=places),
+        chance_of_sum(total, windows=len(heard), places=places),
+    )
+    at_one = min(
+        chance_of_stretch(gain, windows=len(heard), places=1.0), chance_of_sum(total, windows=len(heard), places=1.0)
+    )
+    return min(1.0, chance), -math.log(max(at_one, 1e-300))
 
 
-def _proposals(block: NDArray[np.complex64], windows: NDArray[np.complex64], delays: NDArray[np.intp]) -> _Proposals:
-    """What each window proposes for one block; ``delays`` are those of lag 0."""
-    n = len(windows)
-    length = block.shape[0] - 1  # lags at which a window lies within the block
-    lag, height = np.empty((n, _PROPOSALS)), np.empty((n, _PROPOSALS))
-    for first in range(0, n, _BATCH):
-        rows = slice(first, first + _BATCH)
-        correlation = irfft(windows[rows] * block, 2 * length)[:, :length]
-        deviation = np.sqrt(np.mean(correlation**2, axis=1, keepdims=True))
-        size = np.abs(correlation).reshape(len(correlation), length // _POOL, _POOL)
-        best = size.max(axis=2)
-        pool = np.argpartition(best, -_PROPOSALS, axis=1)[:, -_PROPOSALS:]
-        within = np.take_along_axis(size, pool[:, :, None], axis=1).argmax(axis=2)
-        lag[rows] = pool * _POOL + within
-        height[rows] = np.take_along_axis(best, pool, axis=1) / np.maximum(deviation, np.finfo(np.float32).tiny)
-    return _Proposals(np.repeat(np.arange(n), _PROPOSALS), (lag + delays[:, None]).ravel(), height.ravel())
+def _ranks(evidence: NDArray[np.float64], heard: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Nats for each column (windows, cells), of the best stretch or of all, whichever says more."""
+    n_cells = evidence.shape[1]
+    run, best, count, total = np.zeros(n_cells), np.zeros(n_cells), heard.sum(axis=0), evidence.sum(axis=0)
+    for row, there in zip(evidence, heard, strict=True):
+        run = np.maximum(run + np.where(there, row - EVEN_NATS, 0.0), 0.0)
+        best = np.maximum(best, run)
+    by_stretch = _STRETCH_DECAY * best - np.log(np.maximum(count, 1))
+    by_all = -np.log(np.maximum(gammaincc(np.maximum(count, 1), total), 1e-300))
+    return np.where(count > 0, np.maximum(by_stretch, by_all), 0.0)
 
 
-def _in_proportion(heard: list[_Proposals], *, lags: int) -> _Proposals:
-    """All of them; where even a window's last proposals stand out more than noise has it, in proportion lower.
-
-    Few or tonal frequencies do that: their correlation is no normal deviate.
-    """
-    window = np.concatenate([one.window for one in heard])
-    height = np.stack([one.height.reshape(-1, _PROPOSALS) for one in heard])
-    usual = np.median(height.min(axis=2), axis=0)
-    by_chance = float(ndtri(1 - _PROPOSALS / (2 * lags)))
-    height /= np.maximum(usual / by_chance, 1.0)[None, :, None]
-    return _Proposals(window, np.concatenate([one.delay for one in heard]), height.ravel())
-
-
-def evidence(height: NDArray, *, chances: float) -> NDArray[np.float64]:
-    """``-log`` of how often the best of so many normal deviates is as high, ``2 chances exp(-height**2 / 2)``."""
-    convinced = np.minimum(height, _MOST_CONVINCED)
-    return np.maximum(convinced**2 / 2 - math.log(2 * chances), 0.0)
-
-
-def false_alarm(evidences: NDArray, *, windows: int, places: float) -> float:
-    """How often chance gives windows such evidence in one of so many places [1]_."""
-    return float(min(1.0, places * gammaincc(max(windows, 1), float(np.sum(evidences)))))
-
-
-def _places(
-    proposals: _Proposals, starts: NDArray[np.intp], window: int, passed: int, sample_rate: float
-) -> tuple[Place, ...]:
-    tolerance = _TOLERANCE_SECONDS * sample_rate
-    span = float(starts[-1] - starts[0])
-    chances = 2 * tolerance
-    proof = evidence(proposals.height, chances=chances)
-    # Above what convinces, a little more for more: at a repeat fewer windows are as sure.
-    rank = proof + np.where(proof > 0, 4 * np.log(np.maximum(proposals.height / _MOST_CONVINCED, 1.0)), 0.0)
-    # A window that hangs over an end meets that end: an onset, which is like any other onset.
-    at = starts[proposals.window] + proposals.delay
-    inside = np.minimum(at + window, passed) - np.maximum(at, 0)
-    telling = np.flatnonzero((proof > 0) & (inside >= _LEAST_INSIDE * window))
-    if not len(telling):
-        return ()
-    window_of, delay = proposals.window[telling], proposals.delay[telling]
-    rank, proof = rank[telling], proof[telling]
-    middle = starts + window / 2
-    pivot = float(middle.mean())
-    n_slopes = 1 + 2 * int(_MOST_DRIFT * span / tolerance)  # none but 0 where drift stays within tolerance
-    slopes = np.linspace(-_MOST_DRIFT, _MOST_DRIFT, n_slopes) if n_slopes > 1 else np.zeros(0)
-    trials = n_slopes * (passed + span + window) / tolerance
-    width = 2 * tolerance + _MOST_DRIFT * span
-    found: list[Place] = []
-    for centre in _shortlist(delay, window_of, rank, width):
-        near = np.flatnonzero(np.abs(delay - centre) <= width)
-        slope, (place, total) = 0.0, _densest(delay[near], window_of[near], rank[near], tolerance)
-        for trial in slopes:
-            straight = delay[near] - trial * (middle[window_of[near]] - pivot)
-            other, sum_there = _densest(straight, window_of[near], rank[near], tolerance)
-            if sum_there > total * (_WORTH_A_SLOPE if slope == 0 else 1.0):
-                slope, place, total = float(trial), other, sum_there
-        agree = near[np.abs(delay[near] - slope * (middle[window_of[near]] - pivot) - place) <= tolerance]
-        votes = np.unique(window_of[agree])
-        strongest = _best_of_each(window_of[agree], proof[agree], len(starts))
-        best_of_each = agree[proof[agree] >= strongest[window_of[agree]]]
-        place, slope = _line(middle[window_of[best_of_each]] - pivot, delay[best_of_each], place, slope)
-        middles = middle + place
-        fits = np.minimum(middles + window / 2, passed) - np.maximum(middles - window / 2, 0) >= _LEAST_INSIDE * window
-        within = np.union1d(np.flatnonzero(fits), votes)
-        chance = false_alarm(strongest, windows=len(within), places=trials)
-        found.append(Place(place, slope, pivot, total, chance, len(votes), len(within)))
-    # A loop fits everywhere alike; then the least shift is the best guess.
-    most = max(place.rank for place in found)
-    found.sort(key=lambda place: (0.0, abs(place.delay)) if place.rank >= _AS_GOOD * most else (1.0, -place.rank))
-    apart: list[Place] = []
-    for one in found:
-        if all(abs(one.delay - other.delay) > _APART_SECONDS * sample_rate for other in apart):
-            apart.append(one)
-    return tuple(apart)
-
-
-def _line(time: NDArray, delay: NDArray, place: float, slope: float) -> tuple[float, float]:
-    """The straight line through what the windows say, where it is one; what it was before, where it is not."""
-    if len(time) < _ENOUGH_FOR_A_LINE or np.ptp(time) == 0:
-        return place, slope
-    spread = time - time.mean()
-    fitted = float(np.sum(spread * delay) / np.sum(spread**2))
-    rest = delay - delay.mean() - fitted * spread
-    error = max(float(rest.std()), 0.3) / math.sqrt(float(np.sum(spread**2)))  # a lag is a whole number
-    if abs(fitted) < 5 * error:
-        return place, slope
-    return float(delay.mean() - fitted * time.mean()), fitted
-
-
-def _shortlist(delay: NDArray, window: NDArray, rank: NDArray, width: float) -> list[float]:
-    """Centres of the bins, two interleaved sets of them, in which the windows' best add up to most."""
-    scored: list[tuple[float, float]] = []
-    for shift in (0.0, 0.5):
-        bins = np.floor(delay / width + shift).astype(np.int64)
-        order = np.lexsort((window, bins))
-        key = np.stack([bins[order], window[order]])
-        fresh = np.flatnonzero(np.any(np.diff(key, axis=1, prepend=-(1 << 62)), axis=0))
-        best = np.maximum.reduceat(rank[order], fresh)
-        owner = key[0, fresh]
-        begin = np.flatnonzero(np.diff(owner, prepend=-(1 << 62)))
-        total = np.add.reduceat(best, begin)
-        top = np.argsort(-total)[:_SHORTLIST]
-        scored += [(float(total[i]), (float(owner[begin[i]]) + 0.5 - shift) * width) for i in top]
-    return [centre for _, centre in sorted(scored, reverse=True)]
-
-
-def _densest(delay: NDArray, window: NDArray, rank: NDArray, tolerance: float) -> tuple[float, float]:
-    """The delay within whose tolerance the windows' best add up to most, and that sum."""
-    place, most = 0.0, -1.0
-    for centre in delay[np.argsort(-rank)[:24]]:
-        near = np.abs(delay - centre) <= tolerance
-        total = float(_best_of_each(window[near], rank[near], int(window.max()) + 1).sum())
-        if total > most:
-            most = total
-            place = float(np.average(delay[near], weights=rank[near] ** 2))
-    return place, most
-
-
-def _best_of_each(window: NDArray[np.intp], value: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    best = np.zeros(count)
-    np.maximum.at(best, window, value)
-    return best
+def _thinned(found: list[tuple[float, int, int, NDArray[np.float32]]]) -> list:
+    kept: list = []
+    for one in sorted(found, key=lambda item: -item[0]):
+        if all(abs(one[1] - other[1]) > _APART_CELLS for other in kept):
+            kept.append(one)
+            if len(kept) == _MOST_PLACES:
+                break
+    return kept

@@ -286,4 +286,6 @@ def _shrunk(equations: NormalEquations, filters: NDArray, ridge: NDArray) -> NDA
     assert equations.spectra is not None
     signal = equations.n_rows * equations.spectra.matrix().diagonal(axis1=1, axis2=2).real.T
     n_fft = 2 * (ridge.shape[-1] - 1)
-    return irfft(rfft(filters, n_fft) * (signal / (signal + ridge)), n_fft)[..., : filters.shape[-1]]
+    total = signal + ridge
+    kept = np.divide(signal, total, out=np.zeros_like(total), where=total > 0)  # a silent reference keeps nothing
+    return irfft(rfft(filters, n_fft) * kept, n_fft)[..., : filters.shape[-1]]

@@ -17,6 +17,7 @@ from unsum.dsp.rows import FIT, HELD_OUT, Segment
 from unsum.dsp.solvers import FilterFit, least_squares_filters
 from unsum.dsp.statistics import Statistics
 from unsum.engine import Progress, aligned_blocks, reach_of, stacked
+from unsum.estimators.gain import GainMeter
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import Problem, as_float
 
@@ -58,9 +59,15 @@ def gather(
     *,
     first_lag: int,
     n_taps: int,
+    gains: GainMeter | None = None,
     progress: Progress | None = None,
 ) -> dict[int, NormalEquations]:
-    """The normal equations of the fitted and the held-out rows, in one pass over the audio."""
+    """The normal equations of the fitted and the held-out rows, in one pass over the audio.
+
+    Parameters
+    ----------
+    gains : also fed, if given
+    """
     before, after = reach_of([(n_taps, first_lag)])
     statistics = Statistics(
         n_references=_rows(problem, alignment.names),
@@ -74,7 +81,10 @@ def gather(
     )
     blocks = aligned_blocks(problem, alignment.warps, before=before, after=after, progress=progress, what="measuring")
     for block in blocks:
-        statistics.add(as_float(block.mixture, problem.mixture.bits), stacked(problem, block, alignment.names))
+        mixture, references = as_float(block.mixture, problem.mixture.bits), stacked(problem, block, alignment.names)
+        statistics.add(mixture, references)
+        if gains is not None and block.length:
+            gains.add(block.start, mixture, references)
     return statistics.finish()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unsum.errors import InputError
 from unsum.problem import AudioSource
 
 # Clipped samples nearer to each other than this, in seconds, belong to one stretch.
@@ -75,6 +76,7 @@ class Listening:
         samples = n_clipped = 0
         energy = np.zeros(len(self.channels))
         for block in self.source.blocks():
+            _check_finite(block, samples, self)
             at, count = _clipped_samples(block, self.bits)
             n_clipped += count
             stretches = _with_stretches(stretches, samples + at, self.sample_rate)
@@ -92,6 +94,22 @@ class Listening:
                 pass
         assert self._heard is not None
         return self._heard
+
+
+def _check_finite(block: NDArray[Any], start: int, source: AudioSource) -> None:
+    """
+    Raises
+    ------
+    InputError
+        If a sample is not a number, with its place.
+    """
+    if block.dtype.kind != "f" or np.isfinite(block).all():
+        return
+    channel, at = np.argwhere(~np.isfinite(block))[0]
+    raise InputError(
+        f"{source.name}: channel {source.channels[channel]} holds {block[channel, at]} at "
+        f"{(start + at) / source.sample_rate:.3f} s; repair that place or leave the file out"
+    )
 
 
 def _clipped_samples(block: NDArray[Any], bits: int | None) -> tuple[NDArray[np.intp], int]:

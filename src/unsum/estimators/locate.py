@@ -1,40 +1,49 @@
-"""Where a reference lies in the mixture: searched at a low rate, proved at the full one, or refused.
+"""Where references lie in the mixture: searched at a low rate, proved at the full one, or refused.
 
-The shorter of the two is cut into windows and the longer passes by, both in mono at some 8 kHz. What is found there
-must show itself again at the full rate, in windows that were cut elsewhere, before it counts as present.
+Of a reference and the mixture, the shorter is cut into windows and the longer passes by, both in mono at some 8 kHz.
+What is found there must show itself again at the full rate, in windows that were cut elsewhere, before it counts as
+present. Where nothing is found, other speeds are tried.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
-import scipy.signal
 from numpy.typing import NDArray
 
-from unsum.dsp.correlation import WhitenedCorrelation, whitened_spectrum
-from unsum.dsp.search import Place, evidence, false_alarm, search
-from unsum.dsp.transforms import irfft
-from unsum.estimators.delay import fractional_delay
-from unsum.problem import AudioSource, as_float
+from unsum.dsp.pieces import cut_windows
+from unsum.dsp.search import Place, Search, cell_length, search
+from unsum.estimators.mono import Progress, decimated, search_factor
+from unsum.estimators.places import Heard, heard_stretches
+from unsum.estimators.proof import MOST_WINDOWS, Plan, Proof, cut, plan, prove
+from unsum.estimators.speeds import find_speeds
+from unsum.problem import AudioSource
 
-SEARCH_RATE = 8000  # the search runs at this rate or somewhat above
 MIN_SECONDS = 0.25  # less than this is no sound to search for
 
-_FALSE_ALARM = 1e-6
-_FALSE_PROOF = 1e-3
-_FEWEST_VOTES = 2
+_FALSE_ALARM = 1e-4
 _AMBIGUOUS = 1.15
-_PROOF_WINDOWS = 16
-_PROOF_WINDOW = 1 << 15
-_SHORTEST_PROOF = 1 << 11
-_PROOF_LAG_SECONDS = 0.008
-_AGREEING_SECONDS = 0.0015
-_FINER_SAMPLES = 2.5
-_VOTE = 5.0  # standard deviations at which a window of the proof counts
+_FEW_WINDOWS = 5  # of the proof of all passages but the surest
+_SAME_LINE_SECONDS = 0.02
 
-Progress = Callable[[float, float, str], None]
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of the mixture in which the reference is heard at one delay.
+
+    Attributes
+    ----------
+    start_seconds, stop_seconds : in mixture time, known to about a window of the search, two seconds at most
+    delay_seconds : as in `Location`, in the middle of the stretch
+    clock_ppm : how much faster it was played than recorded, roughly
+    """
+
+    start_seconds: float
+    stop_seconds: float
+    delay_seconds: float
+    clock_ppm: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,7 @@ class Location:
     votes : windows of the proof that hear it there, of ``windows`` that were listened to
     clock_ppm : how much faster the reference was played than recorded, roughly; 0 where that cannot be told from none
     remarks : what a person should know, in words
+    passages : in order of time, without overlap; several where the player paused or jumped, or the sound comes again
     """
 
     delay_samples: int
@@ -63,43 +73,69 @@ class Location:
     windows: int = 0
     clock_ppm: float = 0.0
     remarks: tuple[str, ...] = ()
+    passages: tuple[Passage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """Reference time ``r`` is mixture time ``r + delay + slope * (r - pivot)``, in samples at the full rate."""
+class _Candidate:
+    """What the search says of one reference, in samples of the search."""
 
-    delay: float
-    slope: float
-    pivot: float
+    heard: tuple[Heard, ...]
+    found: Search
+    swapped: bool
+    reason: str = ""
 
-    def delay_at(self, reference_time: float) -> float:
-        return self.delay + self.slope * (reference_time - self.pivot)
+    @property
+    def side(self) -> float:
+        """Evidence for the best place over that for the next that is no other passage."""
+        best, other = self._best, self.next_best
+        if best is None or other is None or other[1] <= 0:
+            return math.inf
+        return max(1.0, float(np.nansum(best.evidence)) / other[1])
 
+    @property
+    def next_best(self) -> tuple[float, float] | None:
+        """Delay in mixture time, and the evidence, of the place with most that is no passage."""
+        sign = -1 if self.swapped else 1
+        taken = {one.delay for one in self.heard}
+        others = [place for place in self.found.places if place is not self._best and sign * place.delay not in taken]
+        most = max(others, key=lambda place: float(np.nansum(place.evidence)), default=None)
+        return None if most is None else (sign * most.delay, float(np.nansum(most.evidence)))
 
-@dataclass(frozen=True, slots=True)
-class _Proof:
-    """What windows at the full rate say of a place."""
-
-    delay_samples: int
-    polarity: int
-    votes: int
-    windows: int
-    false_alarm: float
+    @property
+    def _best(self) -> Place | None:
+        sign = -1 if self.swapped else 1
+        first = [place for place in self.found.places if self.heard and sign * place.delay == self.heard[0].delay]
+        return next(iter([*first, *self.found.places]), None)
 
 
 def locate_reference(
     mixture: AudioSource, reference: AudioSource, *, max_windows: int = 64, progress: Progress | None = None
 ) -> Location:
-    """Find where sample 0 of the reference lies in mixture time.
+    """Find where sample 0 of the reference lies in mixture time: `locate_references` of one."""
+    return locate_references(mixture, [reference], max_windows=max_windows, progress=progress)[reference.name]
 
-    Both are read twice from their start. The mixture is never held; the reference is, in mono at some 8 kHz. Either
-    may be the longer one, and the reference may begin before the mixture or end behind it.
+
+def locate_references(
+    mixture: AudioSource,
+    references: Sequence[AudioSource],
+    *,
+    max_windows: int = 64,
+    speeds: bool = True,
+    progress: Progress | None = None,
+) -> Mapping[str, Location]:
+    """Find where sample 0 of each reference lies in mixture time.
+
+    The mixture is read once for the search of all references and once for the proof of all that were found; where
+    other speeds have to be tried, several times more for each reference. It is never held whole unless it is the
+    shorter; the references are, in mono at some 8 kHz. Either may be the longer one, and a reference may begin before
+    the mixture or end behind it.
 
     Parameters
     ----------
-    mixture, reference : at the same sample rate
+    mixture, references : at the same sample rate; names differ
     max_windows : at most so many pieces of the shorter one are looked for; fewer are faster and hear less
+    speeds : whether to try speeds up to 6 % off where nothing is found
     progress : called with (samples done, samples expected, what); may raise to stop
 
     Raises
@@ -110,231 +146,203 @@ def locate_reference(
         If the sample rates differ.
     """
     rate = mixture.sample_rate
-    if reference.sample_rate != rate:
-        raise ValueError(
-            f"{reference.name} is at {reference.sample_rate} Hz, {mixture.name} at {rate} Hz; resample one first"
-        )
-    factor = max(1, rate // SEARCH_RATE)
-    places, reference_length, mixture_length, nothing = _search(mixture, reference, factor, max_windows, progress)
-    if nothing:
-        return Location(0, present=False, confidence=1.0, remarks=(nothing,))
-    best = places[0]
-    side = best.rank / places[1].rank if len(places) > 1 else math.inf
-    if best.false_alarm > _FALSE_ALARM or best.votes < _FEWEST_VOTES:
-        remark = f"{best.votes} of {best.windows} windows agree on a place, no more than chance gives"
-        return _refused(best, side, best.votes, best.windows, remark)
-    line = _Line(factor * best.delay, best.slope, factor * best.pivot)
-    proof = _prove(mixture, reference, line, reference_length, mixture_length)
-    if proof is None:
-        return _refused(best, side, 0, 0, "the two overlap for too short a time to be sure")
-    if proof.false_alarm > _FALSE_PROOF:
+    for reference in references:
+        if reference.sample_rate != rate:
+            raise ValueError(
+                f"{reference.name} is at {reference.sample_rate} Hz, {mixture.name} at {rate} Hz; resample one first"
+            )
+    factor = search_factor(rate)
+    sounds = {reference.name: _whole(decimated(reference, factor)) for reference in references}
+    candidates = _search(mixture, sounds, rate / factor, factor, max_windows, progress)
+    missing = {name: sounds[name] for name, one in candidates.items() if not one.heard and not one.reason}
+    if speeds and missing:
+        found = find_speeds(lambda down: decimated(mixture, down * factor), missing, sample_rate=rate / factor)
+        for name, heard in found.items():
+            # What the search heard at normal speed was chance: nothing to compare with.
+            normal = replace(candidates[name].found, places=())
+            candidates[name] = replace(candidates[name], heard=(heard,), found=normal)
+    proofs = _prove(mixture, references, candidates, factor)
+    return {name: _concluded(one, proofs.get(name, []), rate, factor) for name, one in candidates.items()}
+
+
+def _whole(blocks: Iterator[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.concatenate([np.zeros(0, np.float32), *blocks])
+
+
+def _search(
+    mixture: AudioSource,
+    sounds: Mapping[str, NDArray[np.float32]],
+    rate: float,
+    factor: int,
+    max_windows: int,
+    progress: Progress | None,
+) -> dict[str, _Candidate]:
+    """Stretches in which each reference may be heard, at the search rate, or why there are none."""
+    longest = max(map(len, sounds.values()), default=0)
+    passing = decimated(mixture, factor, progress=progress)
+    head: list[NDArray[np.float32]] = []
+    size = 0
+    while size <= longest and (block := next(passing, None)) is not None:
+        head.append(block)
+        size += len(block)
+    first = _whole(iter(head))
+    grid = cell_length(rate)
+    how = {"sample_rate": rate, "max_windows": max_windows, "grid": grid}
+    out: dict[str, _Candidate] = {}
+    nothing = Search((), cut_windows(np.zeros(0, np.float32), phases=False, **how), 0)
+    for name, sound in sounds.items():
+        for called, samples in ((name, sound), (mixture.name, first)):
+            if len(samples) < MIN_SECONDS * rate:
+                short = f"{called} is {len(samples) / rate:.3f} s long; less than {MIN_SECONDS} s cannot be placed"
+                out.setdefault(name, _Candidate((), nothing, False, short))
+        if not np.any(sound):
+            out.setdefault(name, _Candidate((), nothing, False, f"{name} is silent"))
+    # Where the head is all there is of the mixture, longer references pass by its windows.
+    longer = [name for name in sounds if name not in out and size <= len(sounds[name])]
+    shorter = [name for name in sounds if name not in out and name not in longer]
+    if longer:
+        pieces = cut_windows(first, phases=True, **how)
+        for name in longer:
+            found = search([pieces], [sounds[name]], sample_rate=rate, phases=False)[0]
+            out[name] = _candidate(found, True, len(sounds[name]), len(first))
+    if shorter:
+        windows = [cut_windows(sounds[name], phases=False, **how) for name in shorter]
+        for name, found in zip(
+            shorter, search(windows, chain([first], passing), sample_rate=rate, phases=True), strict=True
+        ):
+            out[name] = _candidate(found, False, len(sounds[name]), found.passed)
+    return {name: out[name] for name in sounds}
+
+
+def _candidate(found: Search, swapped: bool, reference_length: int, mixture_length: int) -> _Candidate:
+    if not found.places:
+        return _Candidate((), found, swapped, "nothing in it stands out: silence, steady tones, or no sound in common")
+    heard = heard_stretches(
+        found,
+        swapped=swapped,
+        reference_length=reference_length,
+        mixture_length=mixture_length,
+        false_alarm=_FALSE_ALARM,
+    )
+    return _Candidate(tuple(heard), found, swapped)
+
+
+def _prove(
+    mixture: AudioSource, references: Sequence[AudioSource], candidates: Mapping[str, _Candidate], factor: int
+) -> dict[str, list[tuple[Heard, Proof | None]]]:
+    """Every stretch with what the full rate says of it; one pass over the mixture, one over each reference."""
+    rate = mixture.sample_rate
+    plans: list[tuple[str, Heard, Plan | None]] = []
+    for name, candidate in candidates.items():
+        for n, heard in enumerate(candidate.heard):
+            line = Heard(
+                heard.start * factor,
+                heard.stop * factor,
+                heard.delay * factor,
+                heard.slope,
+                heard.pivot * factor,
+                heard.rank,
+                heard.false_alarm,
+            )
+            plans.append((name, line, plan(line, rate=rate, max_windows=_FEW_WINDOWS if n else MOST_WINDOWS)))
+    if not plans:
+        return {}
+    listened = iter(cut(mixture, [(int(at), p.window) for _, _, p in plans if p for at in p.heard]))
+    in_mixture = [[next(listened) for _ in p.heard] if p else [] for _, _, p in plans]
+    proofs: dict[str, list[tuple[Heard, Proof | None]]] = {}
+    for reference in references:
+        own = [n for n, (name, _, _) in enumerate(plans) if name == reference.name]
+        wanted = [(int(at), p.played_length) for n in own if (p := plans[n][2]) for at in p.played]
+        played = iter(cut(reference, wanted) if wanted else [])
+        for n in own:
+            _, line, where = plans[n]
+            proof = None
+            if where is not None:
+                proof = prove(where, in_mixture[n], [next(played) for _ in where.played], rate=rate)
+            proofs.setdefault(reference.name, []).append((line, proof))
+    return proofs
+
+
+def _concluded(candidate: _Candidate, proofs: Sequence[tuple[Heard, Proof | None]], rate: int, factor: int) -> Location:
+    """One location out of the stretches that were proved."""
+    if candidate.reason:
+        return Location(0, present=False, confidence=1.0, remarks=(candidate.reason,))
+    if not proofs:
+        best = candidate.found.places[0]
+        votes, windows = int(np.sum(np.nan_to_num(best.evidence) >= 3)), int(np.isfinite(best.evidence).sum())
+        remark = f"{votes} of {windows} windows agree on a place, no more than chance gives"
+        return _refused(best.false_alarm, candidate.side, votes, windows, remark)
+    proved = [(line, proof) for line, proof in proofs if proof is not None and proof.votes and proof.false_alarm < 1e-3]
+    if not proved:
+        line, proof = proofs[0]
+        if proof is None:
+            remark = "the two overlap for too short a time to be sure"
+            return _refused(line.false_alarm, candidate.side, 0, 0, remark)
         remark = f"{proof.votes} of {proof.windows} windows at the full rate confirm the place, too few"
-        return _refused(best, side, proof.votes, proof.windows, remark)
+        return _refused(line.false_alarm, candidate.side, proof.votes, proof.windows, remark)
+    line, proof = proved[0]
+    ppm = _ppm(proof.slope)
+    passages = _passages(proved, rate)
     remarks = []
-    if side < _AMBIGUOUS:
-        other = places[1].delay * factor / rate
+    if candidate.side < _AMBIGUOUS and candidate.next_best is not None:
+        other = candidate.next_best[0] * factor / rate
         remarks.append(
             f"it fits almost as well at {other:.3f} s: a loop or a repeat; the place with most evidence was taken"
         )
-    if line.slope:
-        remarks.append(f"the clocks differ by about {-1e6 * line.slope:.0f} ppm")
-    confidence = 1 - max(best.false_alarm, proof.false_alarm)
+    if len(passages) > 1:
+        starts = ", ".join(f"{passage.start_seconds:.1f}" for passage in passages)
+        remarks.append(f"heard in {len(passages)} passages, from {starts} s on")
+    if abs(ppm) >= 1000:
+        remarks.append(f"played at {100 + ppm / 1e4:.2f} % of its speed")
+    elif ppm:
+        remarks.append(f"the clocks differ by about {ppm:.0f} ppm")
     return Location(
-        delay_samples=proof.delay_samples,
+        delay_samples=_delay_in_the_middle(line, proof),
         present=True,
-        confidence=confidence,
+        confidence=1 - max(line.false_alarm, proof.false_alarm),
         polarity=proof.polarity,
-        peak_to_side=side,
+        peak_to_side=candidate.side,
         votes=proof.votes,
         windows=proof.windows,
-        clock_ppm=-1e6 * line.slope,
+        clock_ppm=ppm,
         remarks=tuple(remarks),
+        passages=passages,
     )
 
 
-def _refused(best: Place, side: float, votes: int, windows: int, remark: str) -> Location:
+def _delay_in_the_middle(line: Heard, proof: Proof) -> int:
+    """The delay in the middle of the stretch in which it is heard."""
+    ahead = (line.start + line.stop) / 2 - (proof.reference_time + proof.delay_samples)
+    return proof.delay_samples + round(proof.slope * ahead / (1 + proof.slope))
+
+
+def _ppm(slope: float) -> float:
+    """How much faster it was played, of what mixture time gains on reference time."""
+    return 1e6 * (1 / (1 + slope) - 1) if slope else 0.0
+
+
+def _passages(proved: Sequence[tuple[Heard, Proof]], rate: int) -> tuple[Passage, ...]:
+    """In order of time; those that the full rate puts on the same line are one."""
+    out: list[Passage] = []
+    for line, proof in sorted(proved, key=lambda item: item[0].start):
+        one = Passage(line.start / rate, line.stop / rate, _delay_in_the_middle(line, proof) / rate, _ppm(proof.slope))
+        drift = abs(one.stop_seconds - out[-1].start_seconds) * 3e-4 if out else 0.0
+        if out and abs(out[-1].delay_seconds - one.delay_seconds) <= _SAME_LINE_SECONDS + drift:
+            longer = max(out[-1], one, key=lambda passage: passage.stop_seconds - passage.start_seconds)
+            out[-1] = replace(longer, start_seconds=out[-1].start_seconds, stop_seconds=one.stop_seconds)
+        else:
+            out.append(one)
+    return tuple(out)
+
+
+def _refused(false_alarm: float, side: float, votes: int, windows: int, remark: str) -> Location:
     return Location(
         0,
         present=False,
         # What chance gives every time is surely absent; what is just not enough may be either.
-        confidence=1 - 0.5 * min(1.0, math.log(max(best.false_alarm, 1e-300)) / math.log(_FALSE_ALARM)),
+        confidence=1 - 0.5 * min(1.0, math.log(max(false_alarm, 1e-300)) / math.log(_FALSE_ALARM)),
         peak_to_side=side,
         votes=votes,
         windows=windows,
         remarks=(remark,),
     )
-
-
-def _search(
-    mixture: AudioSource, reference: AudioSource, factor: int, max_windows: int, progress: Progress | None
-) -> tuple[Sequence[Place], int, int, str]:
-    """Places of the reference in the mixture, best first, at the search rate; lengths at the full one; why none."""
-    rate = mixture.sample_rate / factor
-    nothing = np.zeros(0, np.float32)
-    held = np.concatenate([nothing, *_decimated(reference, factor)])
-    passing = _decimated(mixture, factor, progress=progress)
-    head: list[NDArray[np.float32]] = []
-    size = 0
-    while size <= len(held) and (block := next(passing, None)) is not None:
-        head.append(block)
-        size += len(block)
-    first = np.concatenate([nothing, *head])
-    for name, samples in ((reference.name, held), (mixture.name, first)):
-        if len(samples) < MIN_SECONDS * rate:
-            return (), 0, 0, f"{name} is {len(samples) / rate:.3f} s long; less than {MIN_SECONDS} s cannot be placed"
-        if name is reference.name and not np.any(samples):
-            return (), 0, 0, f"{name} is silent"
-    swapped = size <= len(held)
-    if swapped:
-        found = search(first, [held], sample_rate=rate, max_windows=max_windows)
-        places = [_seen_from_the_other_side(place) for place in found.places]
-        lengths = len(held) * factor, len(first) * factor
-    else:
-        found = search(held, chain([first], passing), sample_rate=rate, max_windows=max_windows)
-        places = list(found.places)
-        lengths = len(held) * factor, found.passed * factor
-    why = "" if places else "nothing in it stands out: silence, steady tones, or no sound in common"
-    return places, *lengths, why
-
-
-def _seen_from_the_other_side(place: Place) -> Place:
-    """The place of the passing sound in the other."""
-    return Place(
-        -place.delay,
-        -place.slope,
-        place.pivot + place.delay,
-        place.rank,
-        place.false_alarm,
-        place.votes,
-        place.windows,
-    )
-
-
-def _mono(source: AudioSource) -> Iterator[NDArray[np.float32]]:
-    """One channel out of all, no two with the same weight: a channel turned over must not silence another."""
-    weights = 0.8 ** np.arange(len(source.channels))
-    for block in source.blocks():
-        yield (weights @ as_float(block, source.bits)).astype(np.float32)
-
-
-def _decimated(source: AudioSource, factor: int, *, progress: Progress | None = None) -> Iterator[NDArray[np.float32]]:
-    """Blocks of every ``factor``-th sample, sample 0 first, of what is below the new Nyquist frequency."""
-    half = 10 * factor if factor > 1 else 0
-    taps = np.asarray(scipy.signal.firwin(2 * half + 1, 0.9 / factor), np.float32) if half else np.ones(1, np.float32)
-    rest = np.zeros(half, np.float32)
-    done = 0
-    for block in chain(_mono(source), [np.zeros(half, np.float32)]):
-        done += len(block)
-        if progress is not None:
-            progress(done, max(source.samples or 0, done), "locating")
-        rest = np.concatenate([rest, block])
-        count = max(0, (len(rest) - 2 * half - 1) // factor + 1)
-        if count:
-            used = rest[: (count - 1) * factor + 2 * half + 1]
-            yield np.asarray(scipy.signal.upfirdn(taps, used, down=factor), np.float32)[2 * half // factor :][:count]
-            rest = rest[count * factor :]
-
-
-def _prove(
-    mixture: AudioSource, reference: AudioSource, line: _Line, reference_length: int, mixture_length: int
-) -> _Proof | None:
-    """Listen at a place, in every channel, at the full rate; None where too little of both is there."""
-    rate = mixture.sample_rate
-    first = max(0.0, -line.delay)
-    last = min(reference_length, mixture_length - line.delay)
-    window = _PROOF_WINDOW
-    while window > _SHORTEST_PROOF and 4 * window > last - first:
-        window //= 2
-    if last - first < window:
-        return None
-    count = int(min(_PROOF_WINDOWS, (last - first) // window))
-    at = np.linspace(first, last - window, count).round().astype(int)
-    delays = [round(line.delay_at(start + window / 2)) for start in at]
-    heard = _cut(mixture, [start + delay for start, delay in zip(at, delays, strict=True)], window)
-    played = _cut(reference, list(at), window)
-    max_lag = min(round(_PROOF_LAG_SECONDS * rate), window // 2)
-    agreeing = max(2, round(_AGREEING_SECONDS * rate))
-    best: tuple[float, int, int, NDArray, NDArray] | None = None
-    spectra = [[_phases(piece, rate) for piece in source] for source in (heard, played)]
-    for c in range(len(mixture.channels)):
-        for d in range(len(reference.channels)):
-            lags, heights = _peaks([m[c] for m in spectra[0]], [r[d] for r in spectra[1]], max_lag)
-            score = float(np.minimum(heights, 3 * _VOTE).sum())
-            if best is None or score > best[0]:
-                best = score, c, d, lags, heights
-    assert best is not None
-    _, c, d, lags, heights = best
-    listened = np.flatnonzero(np.isfinite(heights) & (heights > 0))
-    if not len(listened):
-        return None
-    candidates = lags[listened][heights[listened] >= min(_VOTE, heights.max())]
-    agreement = [float(heights[np.abs(lags - lag) <= agreeing].sum()) for lag in candidates]
-    middle = candidates[int(np.argmax(agreement))]
-    near = np.abs(lags - middle) <= agreeing
-    votes = near & (heights >= _VOTE)
-    proof = evidence(np.where(near, heights, 0.0), chances=2 * agreeing)
-    chance = false_alarm(proof, windows=len(listened), places=max_lag / agreeing)
-    if votes.sum() < _FEWEST_VOTES:
-        chance = 1.0
-    if chance > _FALSE_PROOF:
-        return _Proof(0, 1, int(votes.sum()), len(listened), chance)
-    chosen = np.flatnonzero(votes)
-    lag, polarity = _exact_lag([(played[w][d], heard[w][c]) for w in chosen], max_lag)
-    centre = float(np.mean(at[chosen])) + window / 2
-    return _Proof(round(line.delay_at(centre)) + lag, polarity, len(chosen), len(listened), chance)
-
-
-def _cut(source: AudioSource, starts: Sequence[int], length: int) -> list[NDArray[np.float32]]:
-    """Pieces (channels, length) in the order asked for; silent outside the source."""
-    pieces = [np.zeros((len(source.channels), length), np.float32) for _ in starts]
-    last = max(starts) + length
-    done = 0
-    for block in source.blocks():
-        stop = done + block.shape[1]
-        for start, piece in zip(starts, pieces, strict=True):
-            a, b = max(start, done), min(start + length, stop)
-            if a < b:
-                piece[:, a - start : b - start] = as_float(block[:, a - done : b - done], source.bits)
-        done = stop
-        if done >= last:
-            break
-    return pieces
-
-
-def _phases(piece: NDArray[np.float32], rate: int) -> list[NDArray[np.complex64]]:
-    """Whitened spectra of each channel, padded so that no lag wraps around."""
-    window = piece.shape[1]
-    return [whitened_spectrum(row, 2 * window, fade=window // 3, band=(60 / rate, 0.49)) for row in piece]
-
-
-def _peaks(
-    heard: Sequence[NDArray[np.complex64]], played: Sequence[NDArray[np.complex64]], max_lag: int
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """For each window the lag that stands out most, and by how many standard deviations."""
-    correlation = irfft(np.stack(heard) * np.conj(np.stack(played)))
-    near = np.abs(np.concatenate([correlation[:, -max_lag:], correlation[:, : max_lag + 1]], axis=1))
-    deviation = np.sqrt(np.mean(correlation**2, axis=1))
-    heights = np.divide(near.max(axis=1), deviation, out=np.zeros(len(near)), where=deviation > 0)
-    return near.argmax(axis=1) - max_lag, heights
-
-
-def _exact_lag(windows: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]], max_lag: int) -> tuple[int, int]:
-    """The lag to the sample, and the polarity, by all windows (played, heard) together."""
-    length = len(windows[0][0])
-    together = WhitenedCorrelation(window=length, max_lag=max_lag)
-    for played, heard in windows:
-        together.add(together.spectrum(played.astype(np.float64)), together.spectrum(heard.astype(np.float64)))
-    found = together.estimate()
-    lag = found.lag_samples
-    # Where only low notes are shared the peak is broad; their phases, weighed by coherence, know better. But in a room
-    # phases bend as they like: what contradicts the peak is not finer.
-    late, early = max(lag, 0), max(-lag, 0)
-    common = length - late - early
-    common -= common % 1024  # a length whose transform is quick
-    finer = fractional_delay(
-        np.stack([heard[late : late + common] for _, heard in windows]).astype(np.float64),
-        np.stack([played[early : early + common] for played, _ in windows]).astype(np.float64),
-    )
-    if finer.reliable and finer.polarity == found.polarity and abs(finer.delay_samples) < _FINER_SAMPLES:
-        lag += round(finer.delay_samples)
-    return lag, found.polarity

@@ -80,7 +80,8 @@ def reference_sentence(removal: Removal, name: str) -> str:
     level = ""
     if finding.image_db is not None:
         level = _level_words(finding.image_db)
-    exact = "; the subtraction is exact, in integers" if part.exact_gains else ""
+    how = "" if removal.problem.mixture.bits is None else ", in integers"
+    exact = f"; the subtraction is exact{how}" if part.exact_gains else ""
     return f"{name} is in {mixture} {where}{level}; removed: {removed_words(analysis)}{exact}."
 
 

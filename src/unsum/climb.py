@@ -1,0 +1,235 @@
+"""The rungs: integers, gains, filters, clocks, rooms; each kept only if it helps on samples it was not fitted to."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unsum.analysis import Analysis, ReferenceFinding, Response, Step, null_depth_db
+from unsum.dsp.dependence import dependent_references
+from unsum.dsp.normal_equations import NormalEquations
+from unsum.dsp.rows import FIT, HELD_OUT
+from unsum.engine import Progress, subtract
+from unsum.estimators.fir import Alignment, OrderChoice, choose_order, gather, refine, with_filters
+from unsum.estimators.gain import GainMeter, Gains, gain_matrix, simple_gains
+from unsum.model import MixModel
+from unsum.problem import Problem, as_float
+
+RUNGS = ("exact", "gain", "fir", "clock", "reverb")
+
+# A rung is kept if it gains this much on held-out samples.
+KEPT_DB = 0.02
+# Exact subtraction wins unless something fitted is better by more than this: gains do not come that near to simple
+# numbers by chance, while long filters predict a little of anything tonal.
+EXACT_LOSES_DB = 0.1
+
+Order = tuple[int, int]  # first lag, taps
+# A filter needs this many fitted rows for each of its taps.
+_ROWS_PER_TAP = 16
+_SHORT_ORDERS: tuple[Order, ...] = ((-2, 5), (-8, 17), (-16, 48), (-32, 128), (-64, 256), (-64, 512))
+# Taps behind the arrival of the sound; ahead of it go `_LEAD_SECONDS`: in a room the strongest path is not the first.
+_ROOM_TAPS = (1024, 2048, 4096, 8192)
+_LONG_TAPS = (32768, 65536)
+_LEAD_SECONDS = 0.03
+# Beyond so many unknowns the middle orders are not tried one by one.
+_MANY_UNKNOWNS = 1 << 17
+# Share of the energy below which the difference of large numbers is not trusted.
+_CANCELLED = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The best so far: what it leaves of the held-out samples in dB, and the fit it came from."""
+
+    model: MixModel
+    null_db: float
+    choice: OrderChoice | None
+
+
+class Climb:
+    """Rung after rung on one problem."""
+
+    def __init__(self, problem: Problem, model: MixModel, alignment: Alignment, progress: Progress | None) -> None:
+        self.problem, self.alignment, self.progress = problem, alignment, progress
+        self.base = model  # what is located and timed, without filters
+        self.steps: list[Step] = []
+        self.best = _State(model, 0.0, None)
+        self.channels = {r.name: len(r.channels) for r in problem.references if r.name in alignment.names}
+        self.limits: tuple[str, ...] = ()
+
+    def all_rungs(self, max_rung: str, *, warped: tuple[MixModel, Alignment] | None) -> None:
+        """Integers, gains and filters up to a room's, all from one pass; seconds-long ones where those help.
+
+        Parameters
+        ----------
+        warped : the model and alignment with the clocks that were found, None where all of them agree
+        """
+        last = RUNGS.index(max_rung)
+        n_rows = sum(s.stop - s.start for s in self.alignment.segments if s.part == FIT)
+        rooms = self._orders(n_rows, _room_orders(self.problem)) if last >= RUNGS.index("reverb") else []
+        short = self._orders(n_rows, _SHORT_ORDERS)
+        meter = GainMeter(
+            n_channels=len(self.problem.mixture.channels),
+            n_references=sum(self.channels.values()),
+            segments=self.alignment.segments,
+        )
+        equations = self._gathered(short if warped else short + rooms, meter)
+        self.limits = self._dependences(equations[FIT])
+        gain = choose_order(equations, [(0, 1)])
+        exact = self._exact(equations, meter.gains())
+        if exact is not None:
+            self._judge("exact", *exact, None)
+            if self.best.null_db == -math.inf:
+                return
+        if last >= RUNGS.index("gain"):
+            self._judge("gain", *self._filtered(gain), gain)
+        if last >= RUNGS.index("fir"):
+            self._fitted("fir", equations, short)
+        if warped is not None:
+            equations = self._timed(warped, short + rooms)
+        if rooms:
+            self._fitted("reverb", equations, rooms)
+            self._seconds_long(n_rows)
+
+    def _gathered(self, orders: Sequence[Order], gains: GainMeter | None = None) -> dict[int, NormalEquations]:
+        first_lag = min(0, *(lag for lag, _ in orders))
+        stop = max(lag + taps for lag, taps in orders)
+        return gather(
+            self.problem,
+            self.alignment,
+            first_lag=first_lag,
+            n_taps=stop - first_lag,
+            gains=gains,
+            progress=self.progress,
+        )
+
+    def _timed(self, warped: tuple[MixModel, Alignment], orders: list[Order]) -> dict[int, NormalEquations]:
+        """The equations with the clocks corrected, or without where that does not help."""
+        straight = self.base, self.alignment
+        self.base, self.alignment = warped
+        equations = self._gathered(orders)
+        self._fitted("clock", equations, [order for order in orders if order in _SHORT_ORDERS])
+        if self.steps[-1].kept:
+            return equations
+        self.base, self.alignment = straight
+        return self._gathered(orders)
+
+    def _orders(self, n_rows: int, orders: Sequence[Order]) -> list[Order]:
+        """Those that the rows can tell, the shortest first; one at least if they are short ones."""
+        n_references = sum(self.channels.values())
+        known = [order for order in orders if n_rows >= _ROWS_PER_TAP * order[1] * n_references]
+        many = [order for order in known if order[1] * n_references > _MANY_UNKNOWNS]
+        known = [order for order in known if order not in many[1:]]
+        return known or list(orders[:1] if orders is _SHORT_ORDERS else [])
+
+    def _fitted(self, rung: str, equations: Mapping[int, NormalEquations], orders: list[Order]) -> None:
+        choice = choose_order(equations, orders)
+        taps = ", ".join(f"{n} taps {depth:.2f} dB" for n, depth in choice.tried)
+        self._judge(rung, *self._filtered(choice), choice, taps)
+
+    def _seconds_long(self, n_rows: int) -> None:
+        """Filters of seconds, each longer than the last, while the longest so far was the best."""
+        lead = round(_LEAD_SECONDS * self.problem.mixture.sample_rate)
+        for n_taps in _LONG_TAPS:
+            longest = self.best.choice.fit.filters.shape[2] if self.best.choice else 0
+            if longest < n_taps // 8 or n_rows < _ROWS_PER_TAP * n_taps * sum(self.channels.values()):
+                return
+            equations = gather(
+                self.problem, self.alignment, first_lag=-lead, n_taps=lead + n_taps, progress=self.progress
+            )
+            self._fitted("reverb", equations, [(-lead, lead + n_taps // 2), (-lead, lead + n_taps)])
+            if not self.steps[-1].kept:
+                return
+
+    def _filtered(self, choice: OrderChoice) -> tuple[float, MixModel]:
+        return choice.null_db, with_filters(self.problem, self.base, self.alignment, choice.fit)
+
+    def _exact(self, equations: Mapping[int, NormalEquations], gains: Gains) -> tuple[float, MixModel] | None:
+        """What simple gains leave, and the model that has them; None where the gains are no simple numbers."""
+        bits = self.problem.mixture.bits
+        references = [r for r in self.problem.references if r.name in self.alignment.names]
+        if any((r.bits is None) != (bits is None) or (r.bits or 0) > (bits or 0) for r in references):
+            return None
+        rate = self.problem.mixture.sample_rate
+        if any(warp.whole_samples(rate) is None for warp in self.alignment.warps.values()):
+            return None
+        simple = simple_gains(gains, reference_channels=self.channels)
+        if simple is None or not all(simple.values()):
+            return None
+        filters = gain_matrix(simple, n_channels=len(self.problem.mixture.channels), reference_channels=self.channels)
+        contributions = dict(self.base.contributions)
+        row = 0
+        for name, matrix in simple.items():
+            own = filters[:, row : row + self.channels[name]]
+            row += self.channels[name]
+            contributions[name] = replace(contributions[name], filters=own, first_lag=0, exact_gains=matrix)
+        model = replace(self.base, contributions=contributions)
+        test = equations[HELD_OUT].restrict(first_lag=0, n_taps=1)
+        mixture, left = float(np.sum(test.mixture_energy)), float(np.sum(test.residual_energy(filters)))
+        if left < _CANCELLED * mixture:
+            left = self._measured(model)
+        if left and not all(source.lossless for source in (self.problem.mixture, *references)):
+            return None  # what a codec has been at is never exact, unless it is the very same
+        return null_depth_db(left, mixture), model
+
+    def _measured(self, model: MixModel) -> float:
+        """Energy of the residual on held-out samples, by subtracting: exact where sums of large numbers are not."""
+        held = [segment for segment in self.alignment.segments if segment.part == HELD_OUT]
+        energy = 0.0
+        for block in subtract(self.problem, model):
+            for segment in held:
+                a, b = max(segment.start - block.start, 0), segment.stop - block.start
+                if a < min(b, block.residual.shape[1]):
+                    energy += float(np.sum(as_float(block.residual[:, a:b], self.problem.mixture.bits) ** 2))
+        return energy
+
+    def _judge(self, rung: str, depth: float, model: MixModel, choice: OrderChoice | None, remark: str = "") -> None:
+        before = self.best.null_db
+        is_exact = any(part.exact_gains for part in self.best.model.contributions.values())
+        better = before - depth
+        needed = EXACT_LOSES_DB if is_exact else KEPT_DB
+        kept = not math.isnan(better) and better > needed  # nan: both leave nothing
+        self.steps.append(Step(rung, kept, before, depth, (remark,) if remark else ()))
+        if kept:
+            self.best = _State(model, depth, choice)
+
+    def _dependences(self, equations: NormalEquations) -> tuple[str, ...]:
+        """References that others make up; the channels of one reference may well be alike."""
+        if len(self.channels) < 2:
+            return ()
+        owners = [name for name, count in self.channels.items() for _ in range(count)]
+        found = dependent_references(equations)
+        between = [one for one in found if any(owners[other] != owners[one.reference] for other in one.others)]
+        return tuple(dict.fromkeys(one.in_words(owners) for one in between))
+
+    def conclude(self, findings: Mapping[str, ReferenceFinding]) -> Analysis:
+        """Refine what was kept on all samples."""
+        model, choice = self.best.model, self.best.choice
+        responses: dict[str, Response] = {}
+        null_db = self.best.null_db
+        if choice is not None:
+            fit = refine(self.problem, self.alignment, choice)
+            model = with_filters(self.problem, model, self.alignment, fit)
+            null_db = fit.null_db
+            assert fit.variance is not None and choice.equations.spectra is not None
+            power = choice.equations.spectra.matrix().diagonal(axis1=1, axis2=2).real.T
+            row = 0
+            for name, count in self.channels.items():
+                own = slice(row, row + count)
+                responses[name] = Response(power[own], fit.variance[:, own])
+                row += count
+        return Analysis(
+            model,
+            tuple(self.steps),
+            findings,
+            null_db,
+            self.problem.mixture.samples or 0,
+            limits=self.limits,
+            responses=responses,
+        )
+
+
+def _room_orders(problem: Problem) -> tuple[Order, ...]:
+    lead = round(_LEAD_SECONDS * problem.mixture.sample_rate)
+    return tuple((-lead, lead + n) for n in _ROOM_TAPS)
