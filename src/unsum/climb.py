@@ -52,22 +52,30 @@ class Climb:
 
     def __init__(self, problem: Problem, model: MixModel, alignment: Alignment, progress: Progress | None) -> None:
         self.problem, self.alignment, self.progress = problem, alignment, progress
+        self.max_taps = math.inf
         self.base = model  # what is located and timed, without filters
         self.steps: list[Step] = []
         self.best = _State(model, 0.0, None)
         self.channels = {r.name: len(r.channels) for r in problem.references if r.name in alignment.names}
         self.limits: tuple[str, ...] = ()
 
-    def all_rungs(self, max_rung: str, *, warped: tuple[MixModel, Alignment] | None) -> None:
+    def all_rungs(
+        self, max_rung: str, *, max_taps: int | None = None, warped: tuple[MixModel, Alignment] | None = None
+    ) -> None:
         """Integers, gains and filters up to a room's, all from one pass; seconds-long ones where those help.
 
         Parameters
         ----------
+        max_taps : of the longest filter; any length if not given
         warped : the model and alignment with the clocks that were found, None where all of them agree
         """
         last = RUNGS.index(max_rung)
+        self.max_taps = math.inf if max_taps is None else max_taps
+        room_orders = _room_orders(self.problem)
+        if max_taps is not None and max_taps > _SHORT_ORDERS[-1][1]:
+            room_orders = sorted([*room_orders, (_SHORT_ORDERS[-1][0], max_taps)], key=lambda order: order[1])
         n_rows = sum(s.stop - s.start for s in self.alignment.segments if s.part == FIT)
-        rooms = self._orders(n_rows, _room_orders(self.problem)) if last >= RUNGS.index("reverb") else []
+        rooms = self._orders(n_rows, room_orders) if last >= RUNGS.index("reverb") else []
         short = self._orders(n_rows, _SHORT_ORDERS)
         meter = GainMeter(
             n_channels=len(self.problem.mixture.channels),
@@ -118,10 +126,12 @@ class Climb:
     def _orders(self, n_rows: int, orders: Sequence[Order]) -> list[Order]:
         """Those that the rows can tell, the shortest first; one at least if they are short ones."""
         n_references = sum(self.channels.values())
+        allowed = [order for order in orders if order[1] <= self.max_taps]
+        orders = allowed or [order for order in orders[:1] if order in _SHORT_ORDERS]
         known = [order for order in orders if n_rows >= _ROWS_PER_TAP * order[1] * n_references]
         many = [order for order in known if order[1] * n_references > _MANY_UNKNOWNS]
         known = [order for order in known if order not in many[1:]]
-        return known or list(orders[:1] if orders is _SHORT_ORDERS else [])
+        return known or [order for order in orders[:1] if order in _SHORT_ORDERS]
 
     def _fitted(self, rung: str, equations: Mapping[int, NormalEquations], orders: list[Order]) -> None:
         choice = choose_order(equations, orders)
@@ -133,7 +143,11 @@ class Climb:
         lead = round(_LEAD_SECONDS * self.problem.mixture.sample_rate)
         for n_taps in _LONG_TAPS:
             longest = self.best.choice.fit.filters.shape[2] if self.best.choice else 0
-            if longest < n_taps // 8 or n_rows < _ROWS_PER_TAP * n_taps * sum(self.channels.values()):
+            if (
+                longest < n_taps // 8
+                or lead + n_taps > self.max_taps
+                or n_rows < _ROWS_PER_TAP * n_taps * sum(self.channels.values())
+            ):
                 return
             equations = gather(
                 self.problem, self.alignment, first_lag=-lead, n_taps=lead + n_taps, progress=self.progress

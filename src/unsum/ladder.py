@@ -8,10 +8,13 @@ missing signal, bit for bit.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from unsum.analysis import Analysis, ReferenceFinding, Step
 from unsum.climb import RUNGS, Climb
+from unsum.dsp.transforms import rfft
 from unsum.engine import Progress, ResidualSource
 from unsum.estimators.clock import ClockEstimate, fit_clock
 from unsum.estimators.fir import Alignment, empty_contribution
@@ -19,17 +22,21 @@ from unsum.estimators.listening import Listening
 from unsum.estimators.locate import Location, locate_references
 from unsum.estimators.split import can_be_tested, split_time
 from unsum.model import Contribution, MixModel, TimeWarp
-from unsum.problem import Problem
+from unsum.problem import AudioSource, Problem
 
 # Once the loudest are taken out, softer ones may be heard; each time at least one more.
 _MOST_LOOKS = 3
+# A track is heard if its response is this much stronger than what noise alone would make it.
+_AUDIBLE = 2.0
 
 
 def analyse(
     problem: Problem,
     *,
     max_rung: str = "reverb",
+    max_taps: int | None = None,
     exclude: Sequence[tuple[float, float]] = (),
+    together: bool = False,
     progress: Progress | None = None,
 ) -> Analysis:
     """Find how each reference went into the mixture.
@@ -37,37 +44,97 @@ def analyse(
     Parameters
     ----------
     max_rung : the last rung to try, one of `RUNGS`
+    max_taps : of the longest filter to try; as many as the audio can tell if not given
     exclude : ranges of mixture time in seconds that nothing is fitted to
+    together : the references are the tracks of a mix
+        They begin with it and share its clock unless they cannot be heard so; only those are searched for.
 
     Returns
     -------
     analysis : Analysis
         With no reference present in its model where none was found; never worse than the mixture itself.
     """
+    settings = _Settings(max_rung, max_taps, tuple(exclude), not together, progress)
     problem = Problem(Listening(problem.mixture), tuple(Listening(reference) for reference in problem.references))
-    locations = dict(locate_references(problem.mixture, problem.references, progress=progress))
+    if together:
+        return _tracks(problem, settings)
+    return _searched(problem, dict(locate_references(problem.mixture, problem.references, progress=progress)), settings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What the caller asks for."""
+
+    max_rung: str
+    max_taps: int | None
+    exclude: tuple[tuple[float, float], ...]
+    own_clocks: bool
+    progress: Progress | None
+
+
+def _searched(problem: Problem, locations: dict[str, Location], settings: _Settings) -> Analysis:
+    """The analysis with the references where they were found, and with softer ones that are heard beneath those."""
     clocks: dict[str, ClockEstimate] = {}
-    for look in range(_MOST_LOOKS):
-        analysis = _climbed(problem, locations, clocks, max_rung, exclude, progress)
+    analysis = _climbed(problem, locations, clocks, settings)
+    for _ in range(_MOST_LOOKS - 1):
         missing = [reference for reference in problem.references if not locations[reference.name].present]
-        if not missing or not analysis.model.present or look == _MOST_LOOKS - 1:
+        if not missing or not analysis.model.present:
             break
-        residual = ResidualSource(problem, analysis.model)
-        softer = locate_references(residual, missing, speeds=False, progress=progress)
-        heard = {name: location for name, location in softer.items() if location.present}
+        heard = _beneath(problem, analysis.model, missing, settings.progress)
         if not heard:
             break
         locations |= heard
+        analysis = _climbed(problem, locations, clocks, settings)
     return analysis
 
 
+def _tracks(problem: Problem, settings: _Settings) -> Analysis:
+    """The analysis of tracks that begin with their mix, but for those that are not heard there."""
+    locations = {reference.name: _at_the_start(reference) for reference in problem.references}
+    analysis = _climbed(problem, locations, {}, settings)
+    unheard = [name for name in analysis.model.present if not _is_heard(analysis, name)]
+    unheard = unheard or ([] if analysis.model.present else [n for n, one in locations.items() if one.present])
+    if not unheard:
+        return analysis
+    found = analysis.model
+    parts = {
+        name: replace(part, present=part.present and name not in unheard) for name, part in found.contributions.items()
+    }
+    missing = [reference for reference in problem.references if reference.name in unheard]
+    heard = _beneath(problem, replace(found, contributions=parts), missing, settings.progress)
+    nowhere = Location(0, present=False, confidence=0.99, remarks=("it is not heard in the mixture",))
+    return _climbed(problem, locations | dict.fromkeys(unheard, nowhere) | heard, {}, settings)
+
+
+def _at_the_start(reference: AudioSource) -> Location:
+    assert isinstance(reference, Listening)
+    if not np.any(reference.heard().energy):
+        return Location(0, present=False, confidence=1.0, remarks=(f"{reference.name} is silent",))
+    return Location(0, present=True, confidence=1.0, remarks=("begins with the mixture",))
+
+
+def _is_heard(analysis: Analysis, name: str) -> bool:
+    """Whether the filters of a reference are more than what noise makes of them."""
+    response = analysis.responses.get(name)
+    if response is None:  # no filters were fitted: simple gains are there or not
+        return bool(analysis.model.contributions[name].exact_gains)
+    filters = analysis.model.contributions[name].filters
+    power = np.abs(rfft(filters, 2 * (response.variance.shape[2] - 1))) ** 2
+    counts = response.power / np.maximum(response.power.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    signal, noise = float(np.sum(counts * power)), float(np.sum(counts * response.variance))
+    return signal > _AUDIBLE * noise
+
+
+def _beneath(
+    problem: Problem, model: MixModel, missing: Sequence[AudioSource], progress: Progress | None
+) -> dict[str, Location]:
+    """Where references are heard once those of a model are taken out."""
+    softer = locate_references(ResidualSource(problem, model), missing, speeds=False, progress=progress)
+    return {name: location for name, location in softer.items() if location.present}
+
+
 def _climbed(
-    problem: Problem,
-    locations: Mapping[str, Location],
-    clocks: dict[str, ClockEstimate],
-    max_rung: str,
-    exclude: Sequence[tuple[float, float]],
-    progress: Progress | None,
+    problem: Problem, locations: Mapping[str, Location], clocks: dict[str, ClockEstimate], settings: _Settings
 ) -> Analysis:
     """The analysis with the references at the places that were found; fills in the clocks that are not known yet."""
     model = MixModel(
@@ -78,21 +145,21 @@ def _climbed(
     findings = {name: _finding(location) for name, location in locations.items()}
     if not model.present:
         return Analysis(model, (), findings, 0.0, problem.mixture.samples or 0)
-    alignment = _alignment(problem, model, exclude)
+    alignment = _alignment(problem, model, settings.exclude)
     if not can_be_tested(alignment.segments):
         return _nothing(problem, model, findings, (), "too short to test what is fitted on other samples")
-    if RUNGS.index(max_rung) >= RUNGS.index("clock"):
+    if settings.own_clocks and RUNGS.index(settings.max_rung) >= RUNGS.index("clock"):
         for reference in problem.references:
             name = reference.name
             if locations[name].present and name not in clocks:
-                clocks[name] = fit_clock(problem.mixture, reference, locations[name], progress=progress)
+                clocks[name] = fit_clock(problem.mixture, reference, locations[name], progress=settings.progress)
     findings = {name: _timed(finding, clocks.get(name)) for name, finding in findings.items()}
-    warped = _warped(problem, model, clocks, exclude)
+    warped = _warped(problem, model, clocks, settings.exclude)
     if warped is not None:
         # Both are judged on the same rows: those in which the references sound by their own clocks.
         alignment = replace(alignment, segments=warped[1].segments)
-    climb = Climb(problem, model, alignment, progress)
-    climb.all_rungs(max_rung, warped=warped)
+    climb = Climb(problem, model, alignment, settings.progress)
+    climb.all_rungs(settings.max_rung, max_taps=settings.max_taps, warped=warped)
     if not any(step.kept for step in climb.steps):
         why = "nothing that was fitted helped on samples it was not fitted to"
         return _nothing(problem, model, findings, tuple(climb.steps), why)

@@ -360,3 +360,18 @@ def test_a_silent_reference_beside_one_that_sounds_keeps_nothing(rng, n_taps):
     assert np.all(np.isfinite(fit.filters))
     assert not np.any(fit.filters[:, 1])
     assert abs(fit.filters[1, 0, 0] - 1) < 0.03
+
+
+def test_channels_that_are_nearly_alike_do_not_stall_the_iterations(rng):
+    # Left and right of a reference that is mono but for something 60 dB down, each with its own spectrum.
+    n_samples, n_taps = 60_000, 200
+    middle = coloured(rng, 1, n_samples)[0]
+    side = 1e-3 * np.diff(rng.standard_normal(n_samples + 1))
+    references = np.stack([middle + side, middle - side])
+    filters = rng.standard_normal((1, 2, n_taps)) * np.exp(-np.arange(n_taps) / 40)
+    mixture = images(references, filters, 0, n_samples)
+    equations = gather_statistics(mixture, references, n_taps=n_taps)[FIT]
+    fit = least_squares_filters(equations, largest_dense=1)
+    assert fit.method == "conjugate gradients"
+    assert fit.null_db < -130
+    assert fit.iterations < 150

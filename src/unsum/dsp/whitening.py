@@ -6,7 +6,11 @@ whitened by linear prediction, at the boundary with predictors of lower order, a
 an autoregressive model is built [1]_; what fine structure is left has little range, and a circulant C of the
 whitened cross-spectra handles it::
 
-    R^-1  ~  W C^-1 W^T
+    R^-1  ~  B^T W C^-1 W^T B
+
+Two channels that are nearly alike, or tracks and their bus, differ by a sound far weaker than they are, with a
+spectrum of its own. The basis B makes it a reference of its own: each reference at unit level, and those that are
+strongly correlated turned to their principal axes, as left and right become middle and side.
 
 References
 ----------
@@ -15,6 +19,7 @@ References
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from unsum.dsp.kernels import joined, pair_rows, split
 from unsum.dsp.normal_equations import NormalEquations, fft_length
@@ -28,6 +33,9 @@ _FLOOR = 1e-2
 _LEAST_INNOVATION = 1e-15
 # Windows that overlap by three quarters tell little alone; with fewer, chance makes references look alike.
 _WINDOWS_PER_REFERENCE = 8
+# References are turned together from this correlation on.
+_ALIKE = 0.3
+_BINS_AT_ONCE = 4096
 
 
 class WhitenedInverse:
@@ -52,7 +60,11 @@ class WhitenedInverse:
         spectra = joined(equations.spectra.pairs) * (equations.n_rows / max(equations.spectra.n_windows, 1))
         n_bins = spectra.shape[1]
         k, j = pair_rows(n_references)
+        self._basis = decorrelating(irfft(spectra)[:, 0], n_references)
         ridge = on_bins(ridge, n_bins)
+        if self._basis is not None:
+            spectra = _turned(spectra, self._basis)
+            ridge = self._basis**2 @ ridge
         spectra[k == j] += ridge
         # A silent reference has no spectrum of its own; any positive one will do.
         powers = np.maximum(spectra[k == j].real, np.finfo(float).tiny)
@@ -77,6 +89,12 @@ class WhitenedInverse:
 
     def __call__(self, residuals: NDArray, *, threads: int = 1) -> NDArray[np.float64]:
         """Approximate solutions for right-hand sides (channels, references, n_taps)."""
+        if self._basis is not None:
+            turned = self._solved(np.einsum("kl,clp->ckp", self._basis, residuals), threads)
+            return np.einsum("kl,ckp->clp", self._basis, turned)
+        return self._solved(residuals, threads)
+
+    def _solved(self, residuals: NDArray, threads: int) -> NDArray[np.float64]:
         n_channels, n_references, _ = residuals.shape
         white = np.empty((n_channels, n_references, self._n_circulant // 2 + 1), complex)
 
@@ -112,6 +130,48 @@ class WhitenedInverse:
         out = irfft(self._whitener[first:last] * rfft(early, self._n_filter), self._n_filter)[..., : self._n_taps]
         out[..., inner:] += (self._corner[first:last] @ x[..., inner:, None])[..., 0]
         return out
+
+
+def decorrelating(products: NDArray, n_references: int) -> NDArray[np.float64] | None:
+    """A basis (references, references) in which those that are alike are no longer; None where none are.
+
+    Parameters
+    ----------
+    products : (pairs,)
+        Inner products of the references, in the order of `pair_rows`.
+    """
+    covariance = np.zeros((n_references, n_references))
+    k, j = pair_rows(n_references)
+    covariance[k, j] = covariance[j, k] = products
+    level = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
+    scale = np.divide(1.0, level, out=np.ones_like(level), where=level > 0)
+    correlation = covariance * np.outer(scale, scale)
+    alike = np.abs(correlation) > _ALIKE
+    np.fill_diagonal(alike, True)
+    count, member = connected_components(alike, directed=False)
+    if count == n_references:
+        return None
+    basis = np.diag(scale)
+    for one in range(count):
+        group = np.flatnonzero(member == one)
+        if len(group) > 1:
+            axes = np.linalg.eigh(correlation[np.ix_(group, group)])[1]
+            basis[np.ix_(group, group)] = axes.T * scale[group]
+    return basis
+
+
+def _turned(pairs: NDArray, basis: NDArray) -> NDArray[np.complex128]:
+    """Spectra (pairs, bins) of the references in another basis."""
+    k, j = pair_rows(len(basis))
+    out = np.empty_like(pairs)
+    for start in range(0, pairs.shape[1], _BINS_AT_ONCE):
+        bins = slice(start, start + _BINS_AT_ONCE)
+        matrix = np.empty((len(basis), len(basis), pairs[:, bins].shape[1]), complex)
+        matrix[j, k] = np.conj(pairs[:, bins])
+        matrix[k, j] = pairs[:, bins]
+        turned = np.tensordot(basis, matrix, 1)
+        out[:, bins] = np.einsum("kmb,lm->klb", turned, basis)[k, j]
+    return out
 
 
 def levinson(autocorrelation: NDArray, order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
