@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import scipy.signal
 from numpy.typing import NDArray
 
 
@@ -95,3 +96,45 @@ def change_point(
     near = np.flatnonzero(cost <= cost[at] + 2 * confidence * variance)
     gain = (min(float(cost[0]), float(cost[-1])) - float(cost[at])) / (2 * variance)
     return Change(at, int(max(near[-1] - at, at - near[0])), gain)
+
+
+def splice_point(
+    residual: NDArray[np.float64],
+    difference: NDArray[np.float64],
+    filters: NDArray[np.float64],
+    whitener: NDArray[np.float64],
+    *,
+    first_lag: int,
+    first: int,
+    last: int,
+) -> int:
+    """The sample at which a reference goes over into another ahead of the filter that both pass.
+
+    From one candidate to the next a single sample of the reference changes, by d, and with it the image by
+    ``d * filter``: the cost of every candidate follows from the one before in as many steps as there are taps.
+
+    Parameters
+    ----------
+    residual : (channels, samples), where the reference goes over at ``first``
+    difference : (references, samples), the reference ahead of the place less the one behind it
+    filters : (channels, references, taps)
+    whitener : (taps,), of the residual
+    first, last : candidates, as samples of the residual
+
+    Returns
+    -------
+    at : first sample at which the second reference is heard
+    """
+    shaped = scipy.signal.oaconvolve(filters, whitener[None, None], axes=2)
+    left = scipy.signal.oaconvolve(residual, whitener[None], axes=1)[:, : residual.shape[1]]
+    n_taps, cost, least, at = shaped.shape[2], 0.0, 0.0, first
+    for n in range(first, last):
+        change = np.tensordot(shaped, difference[:, n], axes=(1, 0))
+        a, b = max(n + first_lag, 0), min(n + first_lag + n_taps, left.shape[1])
+        if a < b:
+            own, part = change[:, a - n - first_lag : b - n - first_lag], left[:, a:b]
+            cost += float(np.vdot(own, own) - 2 * np.vdot(own, part))
+            part -= own
+        if cost < least:
+            least, at = cost, n + 1
+    return at

@@ -50,6 +50,7 @@ def solver_for(
     spectral: NDArray | None = None,
     largest_dense: int,
     max_iterations: int = _MOST_ITERATIONS,
+    worthwhile: float = WORTHWHILE,
     threads: int = 1,
 ) -> "Cholesky | ConjugateGradients":
     """The solver that suits the size of a problem.
@@ -59,11 +60,11 @@ def solver_for(
     ridge : relative to the energy of each reference
     spectral : (channels, references, bins), more of it
     largest_dense : unknowns up to which the matrix is factored
-    max_iterations, threads : of conjugate gradients
+    max_iterations, worthwhile, threads : of conjugate gradients
     """
     if equations.n_unknowns <= largest_dense:
         return Cholesky(equations, ridge, spectral)
-    return ConjugateGradients(equations, ridge, spectral, max_iterations, threads)
+    return ConjugateGradients(equations, ridge, spectral, max_iterations, worthwhile, threads)
 
 
 class Cholesky:
@@ -114,9 +115,16 @@ class ConjugateGradients:
     method = "conjugate gradients"
 
     def __init__(
-        self, equations: NormalEquations, ridge: float, spectral: NDArray | None, max_iterations: int, threads: int
+        self,
+        equations: NormalEquations,
+        ridge: float,
+        spectral: NDArray | None,
+        max_iterations: int,
+        worthwhile: float,
+        threads: int,
     ) -> None:
         self.ridge, self._threads, self._max_iterations = ridge, threads, max_iterations
+        self._worthwhile = worthwhile
         self._operator = equations.operator()
         tiny = tiny_ridge(equations, ridge)[:, None]
         n_bins = n_window(equations.n_taps) // 2 + 1
@@ -135,6 +143,7 @@ class ConjugateGradients:
             precondition=lambda x: self._inverse(x, threads=self._threads),
             energy=energy,
             max_iterations=self._max_iterations,
+            worthwhile=self._worthwhile,
         )
 
 
@@ -146,6 +155,7 @@ def conjugate_gradients(
     energy: NDArray,
     tolerance: float = 1e-15,
     max_iterations: int = _MOST_ITERATIONS,
+    worthwhile: float = WORTHWHILE,
 ) -> Solution:
     """Solve ``A x = b`` for every channel of b (channels, references, n_taps) at once.
 
@@ -157,6 +167,7 @@ def conjugate_gradients(
     ----------
     energy : (channels,)
         Residual energy at ``x = 0``.
+    worthwhile : share of what is left that further iterations must promise
     """
     x, r = np.zeros_like(rhs), rhs.copy()
     z = precondition(r)
@@ -178,7 +189,7 @@ def conjugate_gradients(
         gains.append(step * rz)
         total += gains[-1]
         left = np.maximum(energy - total, KNOWN * energy)
-        active = sound & (after > target) & (_promised(gains) > WORTHWHILE * left)
+        active = sound & (after > target) & (_promised(gains) > worthwhile * left)
         turn = np.where(active, after / np.where(active, rz, 1.0), 0.0)
         p = z + turn[:, None, None] * p
         rz = after

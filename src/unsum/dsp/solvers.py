@@ -102,6 +102,7 @@ def least_squares_filters(
     largest_dense: int = LARGEST_DENSE,
     max_iterations: int = _MOST_ITERATIONS,
     max_passes: int = _MOST_PASSES,
+    worthwhile: float = WORTHWHILE,
     threads: int | None = None,
 ) -> FilterFit:
     """Filters that leave the least energy on the rows of the equations.
@@ -126,6 +127,8 @@ def least_squares_filters(
         Unknowns up to which the matrix is factored.
     max_iterations : of conjugate gradients for each solve
     max_passes : over the audio for refinement
+    worthwhile : share of the residual energy that further iterations must promise
+        To compare lengths of filters, less will do than for the last word.
     threads : all available cores if not given
 
     Raises
@@ -140,6 +143,7 @@ def least_squares_filters(
         ridge=ridge,
         largest_dense=largest_dense,
         max_iterations=max_iterations,
+        worthwhile=worthwhile,
         threads=threads,
     )
     solver = solve_with()

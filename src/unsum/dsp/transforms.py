@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from unsum.dsp.threads import share_out
 
 # Below so many samples a thread costs more than it saves.
-_WORTH_A_THREAD = 1 << 17
+WORTH_A_THREAD = 1 << 19
 
 
 def rfft(rows: NDArray, n_fft: int | None = None, *, threads: int = 1) -> NDArray[np.complex128]:
@@ -33,7 +33,7 @@ def fast_length(least: int) -> int:
 def _row_by_row(transform: Callable, rows: NDArray, n_fft: int, n_out: int, dtype: type, threads: int) -> NDArray:
     shape = rows.shape[:-1]
     n_rows = int(np.prod(shape))
-    if threads < 2 or n_rows < 2 or n_rows * n_fft < _WORTH_A_THREAD:
+    if threads < 2 or n_rows < 2 or n_rows * n_fft < WORTH_A_THREAD:
         return transform(rows, n_fft)
     flat, out = rows.reshape(n_rows, rows.shape[-1]), np.empty((n_rows, n_out), dtype)
 

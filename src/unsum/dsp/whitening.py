@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from unsum.dsp.kernels import joined, pair_rows, split
 from unsum.dsp.normal_equations import NormalEquations, fft_length
 from unsum.dsp.threads import share_out
-from unsum.dsp.transforms import irfft, rfft
+from unsum.dsp.transforms import WORTH_A_THREAD, irfft, rfft
 
 _ORDER = 1024
 # Of a whitened spectrum's peak. Below it the averaged spectra tell more about their windows than about R.
@@ -96,6 +96,8 @@ class WhitenedInverse:
 
     def _solved(self, residuals: NDArray, threads: int) -> NDArray[np.float64]:
         n_channels, n_references, _ = residuals.shape
+        if n_channels * n_references * self._n_circulant < WORTH_A_THREAD:
+            threads = 1
         white = np.empty((n_channels, n_references, self._n_circulant // 2 + 1), complex)
 
         def whiten(first: int, last: int) -> None:

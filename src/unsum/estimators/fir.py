@@ -24,6 +24,8 @@ from unsum.problem import Problem, as_float
 # A longer filter must be worth this much on samples it was not fitted to. Small: a tenth of a decibel of
 # what is left is a reference 16 dB below the talk, which one hears.
 WORTH_DB = 0.01
+# Share of the residual energy, 0.001 dB, that comparing lengths of filters needs to know.
+_TELLING = 2e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def choose_order(
     for first_lag, n_taps in candidates:
         small = fitted.restrict(first_lag=first_lag, n_taps=n_taps)
         test = held.restrict(first_lag=first_lag, n_taps=n_taps)
-        fit = least_squares_filters(small)
+        fit = least_squares_filters(small, worthwhile=_TELLING)
         left = float(np.sum(test.residual_energy(fit.filters)))
         depth = null_depth_db(left, float(np.sum(test.mixture_energy)))
         choices.append((small, test, fit, depth))
