@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from unsum.engine import Progress, aligned_blocks
@@ -16,6 +15,7 @@ from unsum.media.encode import AUDIO_FILES, OutputAudio
 from unsum.media.remux import reserve_output, write_error
 from unsum.media.source import FileSource
 from unsum.media.stems import StemWriter
+from unsum.media.stored import as_stored
 from unsum.problem import AudioSource, Problem
 
 # A warp makes new samples, which need more bits than those they were made of.
@@ -105,8 +105,9 @@ def write_aligned(
             [output], partials=[partial], audio=[audio], expected_samples=problem.mixture.samples or 0
         ) as writer:
             for block in _on_time_line(problem, pair, progress):
-                samples, clipped = _as_stored(block, reference.bits, audio.bits)
-                n_clipped += clipped
+                bits = reference.bits if block.dtype.kind in "iu" else None
+                samples, beyond = as_stored(block, bits, audio, clip=True)
+                n_clipped += beyond
                 writer.write(0, samples)
             writer.complete()
             writer.publish()
@@ -119,19 +120,6 @@ def _on_time_line(problem: Problem, pair: AlignedPair, progress: Progress | None
     assert pair.clock is not None
     for block in aligned_blocks(problem, {pair.reference: pair.clock.warp}, progress=progress, what="writing"):
         yield block.references[pair.reference]
-
-
-def _as_stored(block: NDArray[Any], bits: int | None, stored: int | None) -> tuple[NDArray[Any], int]:
-    """Samples in the units of the output, and how many are beyond its scale."""
-    integers = block.dtype.kind in "iu"
-    if stored is None:
-        return (block * 2.0 ** (1 - (bits or 1)) if integers else block), 0
-    if integers and bits is not None:
-        return block.astype(np.int32) << (stored - bits), 0
-    wide = np.floor(block * 2.0 ** (stored - 1) + 0.5)
-    top = 2.0 ** (stored - 1)
-    beyond = int(np.count_nonzero((wide < -top) | (wide >= top)))
-    return np.clip(wide, -top, top - 1).astype(np.int32), beyond
 
 
 def write_labels(pair: AlignedPair, path: Path, *, overwrite: bool = False) -> None:

@@ -5,10 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unsum.analysis import Analysis
 from unsum.engine import Progress, subtract
@@ -19,6 +17,7 @@ from unsum.media.probe import Recording, parse_address, probe
 from unsum.media.remux import CONTAINERS, RemuxWriter, reserve_output
 from unsum.media.source import FileSource, open_source
 from unsum.media.stems import StemWriter
+from unsum.media.stored import DoesNotFit, as_stored
 from unsum.metering import SubtractionMeter
 from unsum.problem import AudioSource, Problem, ResampledSource
 from unsum.reasons import with_reasons
@@ -94,6 +93,7 @@ def write_removal(
     *,
     output: Path,
     images: bool = False,
+    image_paths: Mapping[str, Path] | None = None,
     add: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -103,6 +103,7 @@ def write_removal(
     Parameters
     ----------
     images : also write what each reference sounds like in the mixture
+    image_paths : {reference: file}, to write them under other names than those beside the output
     add : keep the original stream beside the cleaned one
 
     Raises
@@ -112,9 +113,10 @@ def write_removal(
     """
     mixture = problem.mixture
     assert isinstance(mixture, FileSource)
-    image_paths = images_beside(output, analysis.model.present) if images else {}
+    if image_paths is None:
+        image_paths = images_beside(output, analysis.model.present) if images else {}
 
-    def attempt(stored: int | None) -> Analysis:
+    def attempt(stored: int | None, *, clip: bool = False) -> Analysis:
         return _write(
             problem,
             recording,
@@ -123,6 +125,7 @@ def write_removal(
             output=output,
             images=image_paths,
             add=add,
+            clip=clip,
             overwrite=overwrite,
             progress=progress,
         )
@@ -130,19 +133,10 @@ def write_removal(
     try:
         measured = attempt(word_length(mixture))
     except DoesNotFit:
-        # Never clip: what is louder than the mixture's own scale is written in floating point.
-        if output.suffix.lower() == ".flac":
-            raise UsageError(
-                f"what is left of {mixture.name} goes beyond full scale, and FLAC holds no floating point; "
-                f"write {output.stem}.wav"
-            ) from None
-        measured = attempt(None)
+        # What is louder than the mixture's own scale is written in floating point, where the format holds that.
+        measured = attempt(word_length(mixture), clip=True) if output.suffix.lower() == ".flac" else attempt(None)
     damage = _damage(problem, recording, measured.samples)
     return Removal(problem, replace(measured, limits=(*measured.limits, *damage)), output, image_paths)
-
-
-class DoesNotFit(Exception):
-    """A sample is beyond the scale it is being written on."""
 
 
 def _write(
@@ -154,6 +148,7 @@ def _write(
     output: Path,
     images: Mapping[str, Path],
     add: bool,
+    clip: bool,
     overwrite: bool,
     progress: Progress | None,
 ) -> Analysis:
@@ -162,6 +157,7 @@ def _write(
     assert isinstance(mixture, FileSource)
     inputs = [mixture.path, *_paths(problem.references)]
     meter = SubtractionMeter(problem, analysis)
+    n_clipped = 0
     partials: list[Path] = []
     try:
         for path in (output, *images.values()):
@@ -177,7 +173,9 @@ def _write(
             for item in subtract(problem, analysis.model, progress=progress):
                 meter.add(item)
                 packets.copy_until(start + item.start / mixture.sample_rate)
-                writer.write(0, as_stored(item.residual, mixture.bits, audio))
+                stored, beyond = as_stored(item.residual, mixture.bits, audio, clip=clip)
+                n_clipped += beyond
+                writer.write(0, stored)
                 for name, stem in stems.items():
                     stem.write(0, item.images[name].astype(np.float32))
             packets.copy_until(math.inf)
@@ -188,7 +186,14 @@ def _write(
     finally:
         for partial in partials:
             partial.unlink(missing_ok=True)
-    return with_reasons(problem, meter.analysis(analysis), meter.levels())
+    told = with_reasons(problem, meter.analysis(analysis), meter.levels())
+    if not n_clipped:
+        return told
+    clipped = (
+        f"{n_clipped} samples of what is left are beyond full scale and clipped in {output.name}; "
+        "a .wav would hold them, in floating point"
+    )
+    return replace(told, limits=(*told.limits, clipped))
 
 
 def _damage(problem: Problem, recording: Recording, samples: int) -> Iterator[str]:
@@ -260,25 +265,6 @@ def output_format(mixture: FileSource, bits: int | None) -> OutputAudio:
         language=mixture.stream.language,
         default=mixture.stream.default,
     )
-
-
-def as_stored(residual: NDArray[Any], bits: int | None, audio: OutputAudio) -> NDArray[Any]:
-    """Samples in the units of their output stream; with ``bits`` None, their full scale is 1.
-
-    Raises
-    ------
-    DoesNotFit
-        If an integer would be beyond the scale.
-    """
-    if audio.bits is None:
-        return residual if bits is None else residual * 2.0 ** (1 - bits)
-    stored = residual
-    if bits is None:
-        stored = np.floor(residual.astype(np.float64) * 2.0 ** (audio.bits - 1) + 0.5).astype(np.int64)
-    top = 1 << (audio.bits - 1)
-    if stored.size and (stored.min() < -top or stored.max() >= top):
-        raise DoesNotFit
-    return stored.astype(np.int32)
 
 
 def open_output(

@@ -17,12 +17,11 @@ from unsum.media.probe import Recording, probe
 from unsum.media.remux import CONTAINERS, RemuxWriter, reserve_output
 from unsum.media.source import FileSource
 from unsum.media.stems import StemWriter
+from unsum.media.stored import DoesNotFit, as_stored
 from unsum.model import MixModel
 from unsum.problem import AudioSource, Problem, as_float
 from unsum.removal import (
-    DoesNotFit,
     Packets,
-    as_stored,
     images_beside,
     open_image,
     open_output,
@@ -358,7 +357,7 @@ def _write(
                 peak = max(peak, float(np.abs(block.total).max(initial=0.0)))
                 if packets is not None:
                     packets.copy_until(begins + block.start / audio.sample_rate)
-                writer.write(0, as_stored(block.total, None, audio))
+                writer.write(0, as_stored(block.total, None, audio)[0])
                 for name, stem in stems.items():
                     stem.write(0, block.images[name].astype(np.float32))
             if packets is not None:
