@@ -10,8 +10,10 @@ from unsum.describe.limits import (
     PRIMINGS,
     StreamHistory,
     codec_depth_db,
+    codec_primings,
     history_limits,
     known_primings,
+    pair_limits,
     priming_words,
     quantisation_floor_dbfs,
 )
@@ -48,6 +50,41 @@ def test_no_depth_is_claimed_beyond_what_was_measured(codec, rate):
     assert "dB" not in limit.sentence
 
 
+def test_decoders_and_encoders_by_other_names_are_the_same_codec():
+    (limit,) = history_limits(lossy("mp3float", 128))
+    assert limit.sentence == "stream 1 is lossy (MP3, 128 kb/s): no linear method can cancel below about -28 dB"
+    assert codec_depth_db("libopus", kilobits_per_second=96, n_channels=2) == -23
+    assert [priming.samples for priming in codec_primings("mp3float")] == [1105, 1057, 1689]
+    assert codec_primings("vorbis") == codec_primings("flac") == ()
+
+
+def test_an_encoder_of_the_past_bounds_by_its_highest_rate():
+    (limit,) = history_limits(history(past_codec="aac"))
+    assert limit.depth_db == -41
+    assert limit.sentence == (
+        "song.flac was AAC once: against the original no linear method can cancel below about "
+        "-41 dB if that was at 256 kb/s, -17 dB if at 64 kb/s"
+    )
+    (unmeasured,) = history_limits(history(past_codec="ac3"))
+    assert unmeasured.depth_db is None
+    assert "was AC-3 once" in unmeasured.sentence
+
+
+def test_the_edge_of_an_mp3_tells_its_rate_only_if_it_is_its_own():
+    limit = history_limits(history(past_codec="mp3", cutoff_hz=16_700.0))[0]
+    assert limit.depth_db == -45
+    assert "below about -28 dB if its edge is the encoder's own (then about 128 kb/s)" in limit.sentence
+    assert limit.sentence.endswith("and at no bit rate below -45 dB")
+
+
+def test_of_two_files_the_worse_one_bounds_first():
+    mixture = history(name="party.wav", bits=16, level_dbfs=-20.0)
+    found = pair_limits(mixture, lossy("aac", 96))
+    assert [limit.depth_db for limit in found] == [-20, pytest.approx(-81.1, abs=0.01)]
+    assert found[0].sentence.startswith("stream 1 is lossy")
+    assert pair_limits(history(), history(name="other.wav")) == ()
+
+
 def test_telephone_codecs_have_one_depth():
     assert codec_depth_db("gsm", kilobits_per_second=None, n_channels=1) == -15
 
@@ -80,6 +117,7 @@ def test_rounding_limits_all_but_exact_subtraction():
         (19550, "an MP3 encoder at 224 to 256 kb/s"),
         (15950, "a sample rate of 32 kHz"),
         (15150, "an MP3 encoder at 96 kb/s or a sample rate of 32 kHz"),
+        (20300, "an MP3 encoder at 320 kb/s or Opus"),
         (10900, "an MP3 encoder at 64 kb/s or a sample rate of 22.05 kHz"),
     ],
 )

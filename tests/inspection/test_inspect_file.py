@@ -1,12 +1,14 @@
 """Whole files: what is in them is known, because it was put there."""
 
+import re
+
 import numpy as np
 import pytest
 import scenes
 
 from unsum.errors import Cancelled, InputError
 from unsum.inspection.recording import inspect_file
-from unsum.report.inspection import WIDTH, inspection_text
+from unsum.report.inspection import WIDTH, inspection_dict, inspection_text
 
 RATE = 48000
 
@@ -138,6 +140,51 @@ def test_streams_of_other_rates_are_told_apart_and_lossy_ones_named(write, rng):
     assert not found.containments
     assert "44100 Hz: a:1" in found.remarks[0]
     assert "AAC is lossy" in inspection_text(found)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "told", "priming"),
+    [
+        (".mp3", "libmp3lame", "MP3 is lossy: the samples are not those that were encoded (128 kb/s", 1105),
+        (".m4a", "aac", "AAC is lossy: the samples are not those that were encoded (profile LC, 1", 1024),
+        (".opus", "libopus", "Opus is lossy: the samples are not those that were encoded (1", 312),
+        (".aac", "aac", "AAC is lossy: the samples are not those that were encoded (profile LC", 0),
+    ],
+)
+def test_a_lossy_stream_is_told_with_its_rate_its_depth_and_its_priming(
+    suffix, codec, told, priming, rng, ffmpeg, tmp_path
+):
+    import soundfile
+
+    sound = scenes.music_like(rng, 3 * RATE, channels=2) + scenes.noise_bursts(rng, 3 * RATE, channels=2, peak=2000)
+    soundfile.write(tmp_path / "sound.wav", sound.T.astype(np.int16), RATE)
+    path = tmp_path / f"lossy{suffix}"
+    scenes.run_ffmpeg(ffmpeg, "-i", tmp_path / "sound.wav", "-c:a", codec, "-b:a", "128k", path)
+    finding = inspect_file(path)
+    (found,) = finding.streams
+    words = " ".join(inspection_text(finding).split())
+    assert told in words
+    assert re.search(r"against the original no linear method can cancel below about -2\d dB", words)
+    assert found.bits_per_second == pytest.approx(128_000, rel=0.15)
+    assert found.priming_samples == priming
+    if priming:
+        assert f"{priming} samples that its encoder put in front are left out" in words
+    else:
+        assert "so the sound is late, by 1024 or 2112 samples with most encoders" in words
+    (limit,) = inspection_dict(finding)["streams"][0]["limits"]
+    assert -30 < limit["depth_db"] < -20
+    assert found.codec_frames is None
+
+
+def test_a_lossless_stream_of_clean_sound_gets_no_verdict(write, rng):
+    sound = scenes.music_like(rng, 3 * RATE, channels=2) + scenes.noise_bursts(rng, 3 * RATE, channels=2, peak=2000)
+    finding = inspect_file(write("clean.flac", [sound], layouts="stereo"))
+    text = inspection_text(finding)
+    assert "once" not in text
+    assert "breaks off" not in text
+    told = inspection_dict(finding)["streams"][0]
+    assert told["codec_frames"] is told["low_pass"] is None
+    assert [limit["sentence"].split(":")[1] for limit in told["limits"]] == ["0 is rounded to 16 bit"]
 
 
 def test_the_report_is_at_most_80_columns_wide(write, rng):

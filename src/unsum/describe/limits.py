@@ -1,5 +1,7 @@
 """How deep a subtraction can get, from what is known of the files' past.
 
+`history_limits` for one file, `pair_limits` for a mixture and a reference.
+
 A lossy encoder adds noise of its own to each copy; a low-pass takes away what nothing can put back; rounding adds
 noise that no filter predicts. Each of these bounds the null depth of any linear method where one file carries the
 damage and the other does not. Two copies that share it (a mix made from the decoded file itself) are not bounded.
@@ -24,6 +26,7 @@ References
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +38,15 @@ _CODEC_DEPTHS_DB: dict[str, dict[int, float]] = {
     "opus": {64: -20, 96: -23, 128: -25, 192: -28, 256: -30},
     "vorbis": {64: -20, 96: -22, 128: -25, 192: -30, 256: -33},
 }
+# What FFmpeg's decoders and encoders of one codec are called.
+_CODEC_KEYS = {
+    "mp3float": "mp3",
+    "libmp3lame": "mp3",
+    "aac_fixed": "aac",
+    "libfdk_aac": "aac",
+    "libopus": "opus",
+    "libvorbis": "vorbis",
+}
 # Codecs with one bit rate, on songs with the original beside them.
 _FIXED_DEPTHS_DB = {"gsm": -15.0, "gsm_ms": -15.0, "adpcm_g722": -29.0}
 _CODEC_NAMES = {
@@ -42,6 +54,7 @@ _CODEC_NAMES = {
     "aac": "AAC",
     "opus": "Opus",
     "vorbis": "Vorbis",
+    "ac3": "AC-3",
     "gsm": "GSM",
     "gsm_ms": "GSM",
     "adpcm_g722": "G.722",
@@ -61,7 +74,10 @@ _LAME_LOW_PASS_HZ = {
     256: 19700,
     320: 20500,
 }
+_OPUS_LOW_PASS_HZ = 20_000
 _EDGE_TOLERANCE = 0.015
+# Encoders have a slope of some hundred Hz, and the edge is seen anywhere on it.
+_ENCODER_EDGE_TOLERANCE = 0.022
 _LOW_RATES_HZ = (8000, 11025, 16000, 22050, 24000, 32000)
 # A resampler's own low-pass leaves the last few percent below half the rate.
 _RESAMPLER_EDGE = 0.9
@@ -76,7 +92,7 @@ class StreamHistory:
     Attributes
     ----------
     name : how the sentences call it: ``stream 1``, ``song.flac``
-    codec : by FFmpeg's name
+    codec : by FFmpeg's name, also that of a decoder such as ``mp3float``
     bits : word length of integer samples; None for floating point and lossy codecs
     kilobits_per_second : of the whole stream
     level_dbfs : RMS against full scale 1
@@ -84,6 +100,7 @@ class StreamHistory:
     lost_db : energy above the cutoff in the other file, against all of its energy
     hole_share : share 0..1 of time-frequency cells between 4 kHz and the edge, some 170 Hz by 23 ms, that lie 40 dB
         below the strongest within four cells before or after
+    past_codec : by FFmpeg's name, of an encoder whose frames still show in samples that are lossless now
     """
 
     name: str
@@ -97,6 +114,7 @@ class StreamHistory:
     cutoff_hz: float | None = None
     lost_db: float | None = None
     hole_share: float | None = None
+    past_codec: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +155,69 @@ def history_limits(history: StreamHistory) -> tuple[Limit, ...]:
 
     One without a depth comes last.
     """
-    clean = [low_pass_limit(history), word_length_limit(history)]
-    found = clean if history.lossless else [codec_limit(history)]
-    return tuple(
-        sorted(
-            (limit for limit in found if limit is not None),
-            key=lambda limit: math.inf if limit.depth_db is None else -limit.depth_db,
+    clean = [past_codec_limit(history), low_pass_limit(history), word_length_limit(history)]
+    return _tightest_first(clean if history.lossless else [codec_limit(history)])
+
+
+def pair_limits(mixture: StreamHistory, reference: StreamHistory) -> tuple[Limit, ...]:
+    """All that bounds how deep a reference can be taken out of a mixture, the tightest bound first.
+
+    Both carry damage of their own. Where the mixture was made of the damaged reference itself, that damage is no
+    bound: the sentences say against what they hold.
+    """
+    return _tightest_first([*history_limits(mixture), *history_limits(reference)])
+
+
+def _tightest_first(limits: Iterable[Limit | None]) -> tuple[Limit, ...]:
+    known = [limit for limit in limits if limit is not None]
+    return tuple(sorted(known, key=lambda limit: math.inf if limit.depth_db is None else -limit.depth_db))
+
+
+def past_codec_limit(history: StreamHistory) -> Limit | None:
+    """What an encoder allows that the samples went through before; None if none shows.
+
+    Its bit rate is not known, so the depth is that of its highest one. An edge of the spectrum may be the encoder's,
+    and tell the rate, or have been there before.
+    """
+    if history.past_codec is None:
+        return None
+    codec = codec_name(history.past_codec)
+    sentence = f"{history.name} was {codec} once: against the original "
+    depths = _CODEC_DEPTHS_DB.get(_codec_key(history.past_codec))
+    if depths is None:
+        return Limit(None, sentence + "its noise cannot be cancelled; no figure is known for it")
+    deepest = float(min(depths.values()))
+    cutoff = history.cutoff_hz
+    rates = [] if history.past_codec != "mp3" or cutoff is None else _lame_rates(cutoff)
+    if rates:
+        rate = rates[len(rates) // 2]
+        depth = codec_depth_db("mp3", kilobits_per_second=rate, n_channels=2)
+        sentence += (
+            f"no linear method can cancel below about {depth:.0f} dB if its edge is the encoder's own "
+            f"(then about {rate} kb/s), and at no bit rate below {deepest:.0f} dB"
         )
-    )
+    else:
+        shallow = max(depths.values())
+        sentence += (
+            f"no linear method can cancel below about {deepest:.0f} dB if that was at {max(depths)} kb/s, "
+            f"{shallow:.0f} dB if at {min(depths)} kb/s"
+        )
+    return Limit(deepest, sentence)
+
+
+def codec_name(codec: str) -> str:
+    """A codec as people call it, from FFmpeg's name of it or of its decoder."""
+    key = _codec_key(codec)
+    return _CODEC_NAMES.get(key, key.upper())
+
+
+def _codec_key(codec: str) -> str:
+    return _CODEC_KEYS.get(codec, codec)
 
 
 def codec_limit(history: StreamHistory) -> Limit:
     """What the noise of a lossy encoder allows."""
-    codec, rate = _CODEC_NAMES.get(history.codec, history.codec.upper()), history.kilobits_per_second
+    codec, rate = codec_name(history.codec), history.kilobits_per_second
     told = codec if rate is None else f"{codec}, {rate:.0f} kb/s"
     depth = codec_depth_db(history.codec, kilobits_per_second=rate, n_channels=history.n_channels)
     if depth is None:
@@ -163,6 +231,7 @@ def codec_depth_db(codec: str, *, kilobits_per_second: float | None, n_channels:
 
     None for codecs and for bit rates per channel outside of what was measured.
     """
+    codec = _codec_key(codec)
     if codec in _FIXED_DEPTHS_DB:
         return _FIXED_DEPTHS_DB[codec]
     measured = _CODEC_DEPTHS_DB.get(codec)
@@ -213,6 +282,11 @@ def quantisation_floor_dbfs(bits: int) -> float:
     return 10 * math.log10(4.0 ** (1 - bits) / 12)
 
 
+def codec_primings(codec: str) -> tuple[Priming, ...]:
+    """What encoders of a codec put in front of the sound; empty where none is known, as for Vorbis."""
+    return tuple(priming for priming in PRIMINGS if priming.codec == codec_name(codec))
+
+
 def known_primings(delay_samples: float, *, sample_rate: int, tolerance: float = 1.0) -> tuple[Priming, ...]:
     """The encoders that explain a delay of either sign between two files that share their time zero.
 
@@ -244,12 +318,19 @@ def priming_words(delay_samples: float, *, sample_rate: int, mixture: str, refer
     return f"{late} is {abs(delay_samples):.0f} samples late, which is what {makers}: it was probably {codecs} once"
 
 
+def _lame_rates(cutoff_hz: float) -> list[int]:
+    """Bit rates at which LAME cuts off there, in kb/s."""
+    return [rate for rate, edge in _LAME_LOW_PASS_HZ.items() if abs(cutoff_hz / edge - 1) <= _ENCODER_EDGE_TOLERANCE]
+
+
 def _low_pass_causes(cutoff_hz: float, sample_rate: int) -> list[str]:
     causes = []
-    rates = [rate for rate, edge in _LAME_LOW_PASS_HZ.items() if abs(cutoff_hz / edge - 1) <= _EDGE_TOLERANCE]
+    rates = _lame_rates(cutoff_hz)
     if rates:
         span = f"{rates[0]}" if len(rates) == 1 else f"{rates[0]} to {rates[-1]}"
         causes.append(f"an MP3 encoder at {span} kb/s")
+    if abs(cutoff_hz / _OPUS_LOW_PASS_HZ - 1) <= _ENCODER_EDGE_TOLERANCE:
+        causes.append("Opus")
     lower = [rate for rate in _LOW_RATES_HZ if rate < sample_rate]
     below = [rate for rate in lower if _RESAMPLER_EDGE <= cutoff_hz / (rate / 2) <= 1 + _EDGE_TOLERANCE]
     if below:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
+from unsum.inspection.codec_frames import CodecFrames
 from unsum.media.probe import AudioStream, Recording
 from unsum.media.timeline import Discontinuity
 from unsum.streams.equations import StreamChannel
@@ -65,6 +66,10 @@ class StreamFinding:
     not_finite : samples that are no number (NaN, infinite)
     breaks, errors : from the decoder; errors are (container seconds, reason)
     low_pass : None unless the spectrum clearly breaks off
+    hole_share : share 0..1 of the treble that is empty for moments; None if there is too little sound
+    codec_frames : of an encoder that a lossless stream went through, None where none show beyond doubt
+    bits_per_second : of the coded stream: as its header says, else its packets over its length; None without either
+    priming_samples : in front of the sound, that the file told to drop and that are dropped
     """
 
     stream: AudioStream
@@ -79,6 +84,10 @@ class StreamFinding:
     breaks: tuple[Discontinuity, ...]
     errors: tuple[tuple[float, str], ...]
     low_pass: LowPass | None
+    hole_share: float | None
+    codec_frames: CodecFrames | None
+    bits_per_second: float | None
+    priming_samples: int
 
     @property
     def seconds(self) -> float:

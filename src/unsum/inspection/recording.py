@@ -266,7 +266,19 @@ def _stream_finding(meter: StreamMeter, report: DecodeReport, *, origin: int, la
         breaks=tuple(each for each in report.breaks if each.stream == stream.number),
         errors=tuple((seconds, reason) for number, seconds, reason in report.errors if number == stream.number),
         low_pass=found.low_pass,
+        hole_share=found.hole_share,
+        codec_frames=found.codec_frames,
+        bits_per_second=_bits_per_second(stream, report, found.samples),
+        priming_samples=report.primings.get(stream.number, 0),
     )
+
+
+def _bits_per_second(stream: AudioStream, report: DecodeReport, samples: int) -> float | None:
+    """By the header where it tells, else from the size of the packets."""
+    if stream.bits_per_second is not None:
+        return float(stream.bits_per_second)
+    size_bytes = report.packet_bytes.get(stream.number, 0)
+    return 8 * size_bytes * stream.sample_rate / samples if size_bytes and samples else None
 
 
 def _end_seconds(stream: StreamFinding) -> float:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unsum.inspection.band_holes import HoleMeter
+from unsum.inspection.codec_frames import CodecFrames, FrameMeter
 from unsum.inspection.findings import ChannelFinding, FullScaleRange, LowPass
 from unsum.inspection.lossy import SpectrumMeter
 from unsum.inspection.samples import without_infinities
@@ -32,6 +34,8 @@ class StreamMeasures:
     quiet_share: float | None
     not_finite: int
     low_pass: LowPass | None
+    hole_share: float | None
+    codec_frames: CodecFrames | None
 
 
 class StreamMeter:
@@ -55,6 +59,11 @@ class StreamMeter:
         self._full = np.zeros(channels, np.int64)
         self._ranges: list[tuple[int, int, int, NDArray[np.bool_]]] = []
         self._spectrum = SpectrumMeter(sample_rate=stream.sample_rate)
+        self._holes = HoleMeter(sample_rate=stream.sample_rate)
+        # Of a lossy stream the encoder is known.
+        self._frames = (
+            FrameMeter(sample_rate=stream.sample_rate, full_scale=self.full_scale) if stream.lossless else None
+        )
         # A channel for low frequencies is cut off by design.
         self._broad = [at for at, name in enumerate(stream.channels) if not name.startswith("LFE")]
 
@@ -128,7 +137,11 @@ class StreamMeter:
                     self._words[bits] = bool((steps == np.rint(steps)).all())
         broad = [row for row, channel in enumerate(at) if channel in self._broad]
         if broad:
-            self._spectrum.observe(values if len(broad) == len(values) else values[broad], missing)
+            values = values if len(broad) == len(values) else values[broad]
+            self._spectrum.observe(values, missing)
+            self._holes.observe(values, missing)
+            if self._frames is not None:
+                self._frames.observe(start, values, missing)
 
     def _observe_full_scale(self, start: int, rows: NDArray, limit: float) -> None:
         full = (rows >= limit) | (rows <= -self.full_scale)
@@ -158,6 +171,8 @@ class StreamMeter:
             for start, stop, count, channels in self._ranges[:RANGES_KEPT]
         )
         channels = tuple(self._channel(at) for at in range(len(names)))
+        low_pass = self._spectrum.low_pass()
+        edge_hz = rate / 2 if low_pass is None else low_pass.cutoff_hz
         known = [channel.true_bits for channel in channels if channel.true_bits is not None]
         return StreamMeasures(
             samples=self.samples,
@@ -166,7 +181,9 @@ class StreamMeter:
             full_scale=ranges,
             quiet_share=self._all_quiet / self._chunks if self._chunks else None,
             not_finite=self.not_finite,
-            low_pass=self._spectrum.low_pass(),
+            low_pass=low_pass,
+            hole_share=self._holes.share(edge_hz=edge_hz),
+            codec_frames=None if self._frames is None else self._frames.frames(first_sample=first, edge_hz=edge_hz),
         )
 
     def _channel(self, at: int) -> ChannelFinding:

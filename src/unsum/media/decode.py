@@ -81,12 +81,14 @@ class DecodeReport:
     errors : (stream, seconds, reason) of what could not be decoded
     primings : {stream: samples} that its codec put before the audio, dropped while decoding
     paddings : {stream: samples} that its codec put behind the audio, dropped while decoding
+    packet_bytes : {stream: bytes} of its packets
     """
 
     breaks: list[Discontinuity] = field(default_factory=list)
     errors: list[tuple[int, float, str]] = field(default_factory=list)
     primings: dict[int, int] = field(default_factory=dict)
     paddings: dict[int, int] = field(default_factory=dict)
+    packet_bytes: dict[int, int] = field(default_factory=dict)
     position_bytes: int = 0
 
 
@@ -206,6 +208,8 @@ class _StreamDecoder:
         if self.numbered and packet.size:
             self.numbers.append((packet.pts, first_sample(bytes(memoryview(packet)[:16]), self.fixed_block)))
         if packet.size:
+            sizes = self.report.packet_bytes
+            sizes[self.stream.number] = sizes.get(self.stream.number, 0) + packet.size
             self._note_trimming(packet)
             for frame in self._frames(packet) or ():
                 yield from self._after(frame)

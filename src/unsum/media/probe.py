@@ -41,6 +41,9 @@ class AudioStream:
     bits : true word length of integer samples; None for floating point
     lossless : whether the codec gives back what went in
     start_seconds : the container's time of the first packet
+    bits_per_second : of the coded stream, None where the header does not tell
+    profile : of the codec, such as ``LC``; empty where there is none
+    encoder : what wrote the stream, else the file, by its own tag
     """
 
     number: int
@@ -54,6 +57,9 @@ class AudioStream:
     title: str
     language: str
     default: bool
+    bits_per_second: int | None = None
+    profile: str = ""
+    encoder: str = ""
 
     @property
     def layout(self) -> str:
@@ -162,7 +168,8 @@ def probe(path: str | Path) -> Recording:
     path = Path(path)
     with open_input(path) as container:
         size_bytes = max(container.size, 0)  # a pipe has none
-        audio = tuple(_audio_stream(n, stream) for n, stream in enumerate(container.streams.audio))
+        writer = _tag(container.metadata, "encoder")
+        audio = tuple(_audio_stream(path, n, stream, writer) for n, stream in enumerate(container.streams.audio))
         if any(stream.codec == "wavpack" for stream in audio):
             audio = _with_wavpack_headers(container, audio)
         others = tuple(
@@ -184,13 +191,13 @@ def probe(path: str | Path) -> Recording:
         )
 
 
-def _audio_stream(number: int, stream: AVStream) -> AudioStream:
+def _audio_stream(path: Path, number: int, stream: AVStream, writer: str) -> AudioStream:
     context = stream.codec_context
     layout = context.layout  # once: see outlive
     outlive(layout)
     if not context.sample_rate or not layout.nb_channels:
         raise InputError(
-            f"audio stream {number} ({context.name}) has no sample rate or channels in its header; "
+            f"{path}: audio stream {number} ({context.name}) has no sample rate or channels in its header; "
             "the file is damaged, or its codec is unknown"
         )
     bits, lossless = _word_length(stream)
@@ -207,7 +214,23 @@ def _audio_stream(number: int, stream: AVStream) -> AudioStream:
         title=stream.metadata.get("title", stream.metadata.get("name", "")),  # MP4 calls it name
         language=stream.metadata.get("language", ""),
         default=bool(stream.disposition & 1),
+        bits_per_second=_bits_per_second(stream),
+        profile=context.profile or "",
+        encoder=_tag(stream.metadata, "encoder") or writer,
     )
+
+
+def _bits_per_second(stream: AVStream) -> int | None:
+    """By the codec's header, else by the statistics that Matroska muxers may leave as tags."""
+    if stream.codec_context.bit_rate:
+        return stream.codec_context.bit_rate
+    told = _tag(stream.metadata, "BPS")
+    return int(told) if told.isdecimal() and int(told) else None
+
+
+def _tag(metadata: dict[str, str], name: str) -> str:
+    """A tag whatever the case of its name, on one line; empty where there is none."""
+    return next((" ".join(value.split()) for key, value in metadata.items() if key.lower() == name.lower()), "")
 
 
 def outlive(layout: AudioLayout) -> bool:

@@ -1,7 +1,7 @@
 """A stream of a file as a source that can be read from its start, as often as needed."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sized
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ class FileSource:
 
     Sample 0 is the first decoded sample; lost packets are filled with silence, so
     that what follows stays in time.
+
+    Attributes
+    ----------
+    report : what went wrong the last time that `blocks` was read to its end
     """
 
     name: str
@@ -28,6 +32,7 @@ class FileSource:
     stream: AudioStream
     channels: tuple[str, ...]
     samples: int | None
+    report: DecodeReport = field(default_factory=DecodeReport, compare=False, repr=False)
 
     @property
     def sample_rate(self) -> int:
@@ -42,8 +47,41 @@ class FileSource:
         return self.stream.lossless
 
     def blocks(self) -> Iterator[NDArray[Any]]:
-        """(channels, samples) blocks from the first sample on."""
-        yield from self.read(DecodeReport())
+        """(channels, samples) blocks from the first sample on.
+
+        Raises
+        ------
+        InputError
+            If the file breaks off so that nothing more can be read, or a sample is no number.
+        """
+        report = DecodeReport()
+        reached = 0
+        for block in self.read(report):
+            if block.dtype.kind == "f" and not (finite := np.isfinite(block).all(axis=0)).all():
+                at = reached + int(finite.argmin())
+                raise InputError(
+                    f"{self.name} holds NaN or infinity at {at / self.sample_rate:.3f} s (sample {at}); "
+                    "repair or leave out that file"
+                )
+            reached += block.shape[1]
+            yield block
+        self.report.errors[:] = report.errors
+        self.report.breaks[:] = report.breaks
+
+    def damage(self) -> str | None:
+        """What could not be read, in words; None as long as nothing is known."""
+        told = []
+        if errors := self.report.errors:
+            seconds, reason = errors[0][1:]
+            told.append(f"{_count(errors, 'packet')} could not be decoded, the first at {seconds:.3f} s ({reason})")
+        if breaks := self.report.breaks:
+            seconds = breaks[0].at / self.sample_rate - float(self.stream.start_seconds)
+            lost, doubled = (sum(max(sign * each.samples, 0) for each in breaks) for sign in (1, -1))
+            kinds = [
+                f"{samples} samples {kind}" for samples, kind in ((lost, "missing"), (doubled, "twice")) if samples
+            ]
+            told.append(f"{', '.join(kinds)}, first at {seconds:.3f} s")
+        return f"{self.name} is damaged: {'; '.join(told)}" if told else None
 
     def read(self, report: DecodeReport) -> Iterator[NDArray[Any]]:
         """As `blocks`; what goes wrong while reading is put into ``report``."""
@@ -60,6 +98,10 @@ class FileSource:
                 gap -= silence
             reached = frame.start + samples.shape[1]
             yield samples
+
+
+def _count(those: Sized, what: str) -> str:
+    return f"{len(those)} {what}{'' if len(those) == 1 else 's'}"
 
 
 def open_source(address: str | Path | StreamAddress, *, name: str | None = None) -> FileSource:

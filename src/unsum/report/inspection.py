@@ -8,6 +8,7 @@ from typing import Any
 from unsum.errors import UnsumError
 from unsum.inspection.findings import ChannelFinding, Containment, FileFinding, StreamFinding
 from unsum.media.probe import AudioStream
+from unsum.report.lossy_history import history_dict, history_words
 from unsum.timecode import clock_time
 
 WIDTH = 79
@@ -125,19 +126,14 @@ def _facts(found: StreamFinding) -> list[str]:
     rate = stream.sample_rate
     if not found.samples:
         facts.append("no samples could be decoded" if found.errors else "no samples")
-    if not stream.lossless:
-        facts.append(f"{codec_name(stream)} is lossy: the samples are not those that were encoded")
-    elif found.true_bits is not None and stream.bits is None:
+    if found.true_bits is not None and stream.bits is None:
         facts.append(f"true word length {found.true_bits} bit: all its floating-point samples are such integers")
     elif found.true_bits is not None and stream.bits is not None and found.true_bits < stream.bits:
         facts.append(
             f"true word length {found.true_bits} bit: the lowest {stream.bits - found.true_bits} "
             f"of {stream.bits} bits are always zero"
         )
-    if found.low_pass is not None:
-        edge = f"{found.low_pass.cutoff_hz / 1000:.1f} kHz, by {found.low_pass.drop_db:.0f} dB"
-        why = ": as lossy encoders, resamplers and steep filters leave it" if stream.lossless else ""
-        facts.append(f"the spectrum breaks off at {edge}{why}")
+    facts += history_words(found)
     if found.quiet_share and sum(not channel.silent for channel in found.channels) > 1:
         facts.append(f"all channels quiet (nothing above -90 dBFS) in {_percent(found.quiet_share)} of the time")
     if found.samples and found.start_seconds:
@@ -277,9 +273,7 @@ def _stream_dict(found: StreamFinding) -> dict[str, Any]:
         "late_samples": found.late_samples,
         "quiet_share": found.quiet_share,
         "not_finite_samples": found.not_finite,
-        "low_pass": None
-        if found.low_pass is None
-        else {"cutoff_hz": found.low_pass.cutoff_hz, "drop_db": found.low_pass.drop_db},
+        **history_dict(found),
         "channels": [
             {
                 "name": channel.name,
