@@ -26,6 +26,13 @@ ALLOWED = {
     "removal": {"errors", "model", "problem", "engine", "analysis", "metering", "reasons", "media"},
     "alignment": {"errors", "model", "problem", "engine", "estimators", "media"},
     "rendering": {"errors", "model", "problem", "engine", "media", "removal"},
+    "scene": {"errors", "layouts", "dsp"},
+    "mixdown": {"errors", "model", "dsp", "problem", "engine", "media", "removal", "rendering", "scene"},
+    "automation": {"errors", "model", "problem", "engine", "analysis", "estimators", "describe"},
+    "explanation": {
+        *{"model", "dsp", "problem", "engine", "analysis", "ladder", "describe", "metering", "reasons", "automation"},
+    },
+    "explanation_files": {"layouts", "problem", "engine", "media", "removal", "explanation"},
     "streams": {"errors", "layouts", "dsp"},
     "media": {"errors", "layouts", "problem"},
     "recovery": {"errors", "layouts", "timecode", "dsp", "streams", "media"},
@@ -33,11 +40,13 @@ ALLOWED = {
     "report": {
         *{"errors", "layouts", "timecode", "model", "analysis", "describe", "streams"},
         *{"media", "recovery", "inspection", "removal", "alignment", "rendering"},
+        *{"automation", "explanation"},
     },
     "export": {"errors", "layouts", "streams", "media", "recovery"},
     "api": {
         *{"errors", "layouts", "model", "problem", "ladder", "removal", "alignment", "rendering", "streams", "media"},
-        *{"recovery", "inspection", "report", "export"},
+        *{"recovery", "inspection", "report", "export", "describe", "explanation", "explanation_files"},
+        *{"scene", "mixdown"},
     },
     "cli": {"errors", "layouts", "api", "report", "export"},
 }

@@ -57,11 +57,15 @@ class Response:
     power : (reference channels, bins)
         Power spectrum of the reference where it was fitted, bins from 0 to half the sample rate.
     variance : (mixture channels, reference channels, bins)
-        Of the response of every filter.
+        Of the response of every filter; zero where subtraction is exact.
+    energies : (reference channels,) and (mixture channels,)
+        Of the reference and of its image, on the samples it was fitted to; the image with all that the reference's
+        channels have in common. None if they were not measured.
     """
 
     power: NDArray[np.float64]
     variance: NDArray[np.float64]
+    energies: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

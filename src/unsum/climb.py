@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unsum.analysis import Analysis, ReferenceFinding, Response, Step, null_depth_db
 from unsum.dsp.dependence import dependent_references
@@ -84,6 +85,7 @@ class Climb:
         )
         equations = self._gathered(short if warped else short + rooms, meter)
         self.limits = self._dependences(equations[FIT])
+        self.gain_equations = equations[FIT].restrict(first_lag=0, n_taps=1)
         gain = choose_order(equations, [(0, 1)])
         exact = self._exact(equations, meter.gains())
         if exact is not None:
@@ -220,19 +222,13 @@ class Climb:
     def conclude(self, findings: Mapping[str, ReferenceFinding]) -> Analysis:
         """Refine what was kept on all samples."""
         model, choice = self.best.model, self.best.choice
-        responses: dict[str, Response] = {}
         null_db = self.best.null_db
         if choice is not None:
             fit = refine(self.problem, self.alignment, choice)
             model = with_filters(self.problem, model, self.alignment, fit)
-            null_db = fit.null_db
-            assert fit.variance is not None and choice.equations.spectra is not None
-            power = choice.equations.spectra.matrix().diagonal(axis1=1, axis2=2).real.T
-            row = 0
-            for name, count in self.channels.items():
-                own = slice(row, row + count)
-                responses[name] = Response(power[own], fit.variance[:, own])
-                row += count
+            null_db, equations, variance = fit.null_db, choice.equations, fit.variance
+        else:
+            equations, variance = self.gain_equations, None
         return Analysis(
             model,
             tuple(self.steps),
@@ -240,8 +236,26 @@ class Climb:
             null_db,
             self.problem.mixture.samples or 0,
             limits=self.limits,
-            responses=responses,
+            responses=self._responses(equations, model, variance),
         )
+
+    def _responses(
+        self, equations: NormalEquations, model: MixModel, variance: NDArray[np.float64] | None
+    ) -> dict[str, Response]:
+        """How far the filters of a model can be trusted; without a variance they are exact."""
+        assert equations.spectra is not None
+        power = equations.spectra.matrix().diagonal(axis1=1, axis2=2).real.T
+        found: dict[str, Response] = {}
+        row = 0
+        for name, count in self.channels.items():
+            own = slice(row, row + count)
+            row += count
+            alone = np.zeros_like(equations.rhs)
+            alone[:, own] = model.contributions[name].filters
+            image = np.einsum("ckp,ckp->c", alone, equations.matvec(alone))
+            sure = np.zeros((len(image), count, power.shape[1])) if variance is None else variance[:, own]
+            found[name] = Response(power[own], sure, (equations.reference_energy[own], np.maximum(image, 0.0)))
+        return found
 
 
 def _room_orders(problem: Problem) -> tuple[Order, ...]:

@@ -1,14 +1,17 @@
-"""Why a subtraction does not go deeper, in words and numbers: what its levels over time show."""
+"""Why a subtraction does not go deeper, in words and numbers: what its levels and the files' codecs tell."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsum.analysis import Analysis
+from unsum.describe.limits import StreamHistory, codec_limit
+from unsum.media.source import FileSource
 from unsum.metering import Levels
-from unsum.problem import Problem
+from unsum.problem import AudioSource, Problem, ResampledSource
 from unsum.timecode import clock_time
 
 # Following the level has to promise this much before it is told.
@@ -28,7 +31,36 @@ def with_reasons(problem: Problem, analysis: Analysis, levels: Levels) -> Analys
     name = problem.mixture.name
     clipped = clipping_reason(levels.n_clipped, analysis.samples * len(problem.mixture.channels), mixture=name)
     found = [*([clipped] if clipped else []), *level_reasons(levels, mixture=name)]
+    present = [reference for reference in problem.references if reference.name in analysis.model.present]
+    found += codec_reasons([problem.mixture, *present], null_db=analysis.null_db)
     return replace(analysis, limits=(*analysis.limits, *found))
+
+
+def codec_reasons(sources: Sequence[AudioSource], *, null_db: float) -> list[str]:
+    """What lossy codecs allow, for those that do not allow what was reached.
+
+    A null that is deeper than a codec's own noise shows that both files hold the same decoded sound.
+    """
+    told = []
+    for source in sources:
+        file = source.source if isinstance(source, ResampledSource) else source
+        if not isinstance(file, FileSource) or file.lossless:
+            continue
+        stream = file.stream
+        rate = None if stream.bits_per_second is None else stream.bits_per_second / 1000
+        limit = codec_limit(
+            StreamHistory(
+                name=file.name,
+                codec=stream.codec,
+                lossless=False,
+                sample_rate=stream.sample_rate,
+                n_channels=len(stream.channels),
+                kilobits_per_second=rate,
+            )
+        )
+        if limit.depth_db is None or null_db > limit.depth_db:
+            told.append(limit.sentence)
+    return told
 
 
 def level_reasons(levels: Levels, *, mixture: str) -> tuple[str, ...]:

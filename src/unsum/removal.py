@@ -198,7 +198,7 @@ def _write(
 
 def _damage(problem: Problem, recording: Recording, samples: int) -> Iterator[str]:
     """What of the files could not be read, and how much of the recording is missing."""
-    for file in _files((problem.mixture, *problem.references)):
+    for file in files_of((problem.mixture, *problem.references)):
         if told := file.damage():
             yield told
     said, read = problem.mixture.samples, samples / problem.mixture.sample_rate
@@ -209,14 +209,14 @@ def _damage(problem: Problem, recording: Recording, samples: int) -> Iterator[st
             yield (f"{problem.mixture.name} is said to be {expected:.3f} s long, but its sound ends at {read:.3f} s")
 
 
-def _files(sources: Sequence[AudioSource]) -> list[FileSource]:
+def files_of(sources: Sequence[AudioSource]) -> list[FileSource]:
     """The files behind some sources."""
     files = [source.source if isinstance(source, ResampledSource) else source for source in sources]
     return [file for file in files if isinstance(file, FileSource)]
 
 
 def _paths(sources: Sequence[AudioSource]) -> list[Path]:
-    return [file.path for file in _files(sources)]
+    return [file.path for file in files_of(sources)]
 
 
 class Packets:

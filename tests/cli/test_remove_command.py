@@ -101,3 +101,18 @@ def test_options_are_the_keywords_of_the_function_they_call():
     options = {parameter.name for parameter in remove_command.params} - {"as_json", "quiet", "verbose"}
     parameters = inspect.signature(api.remove).parameters
     assert options == set(parameters) - {"progress"}
+
+
+def test_a_session_that_is_there_is_refused_before_the_work(folder, tmp_path, capsys):
+    (tmp_path / "t.mix.json").write_text("mine")
+    command = ["remove", str(folder / "party.mkv"), str(folder / "song's (1) 😀.flac"), "-o", str(tmp_path / "t.flac")]
+    assert run(command) == 5
+    assert (tmp_path / "t.mix.json").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.mix.json"]
+
+
+def test_a_stretch_that_is_no_stretch_is_a_usage_error(folder, capsys):
+    command = ["remove", str(folder / "party.mkv"), str(folder / "other.flac"), "--exclude"]
+    for wrong in ("5", "9-3", "a-b", "1:00-2:00-3:00"):
+        assert run([*command, wrong]) == 2
+        assert wrong in capsys.readouterr().err or wrong == "9-3"

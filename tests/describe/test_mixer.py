@@ -4,19 +4,10 @@ import math
 
 import numpy as np
 import pytest
-import scipy.signal
 from hypothesis import given, settings
 from hypothesis.strategies import floats, sampled_from
 
-from unsum.describe.mixer import (
-    Mixer,
-    StereoPaths,
-    describe_mixer,
-    describe_stereo,
-    flat_gain,
-    mixer_words,
-    stereo_words,
-)
+from unsum.describe.mixer import Mixer, describe_mixer, mixer_words
 from unsum.describe.pan import PAN_LAWS, pan_gains
 from unsum.model import Contribution, TimeWarp
 
@@ -235,155 +226,10 @@ def test_the_error_of_a_pan_is_that_of_its_law(rng, law):
     assert found.pan_stderr_degrees == pytest.approx(np.std(pans), rel=0.2)
 
 
-def equalised(gain: float, *bands, n_taps: int = 8192, rate: int = 48000) -> np.ndarray:
-    """The taps (1, 1, taps) of peaks (frequency, q, linear gain) of an analogue-style equaliser."""
-    taps = np.zeros(n_taps)
-    taps[0] = gain
-    for hz, q, boost in bands:
-        b, a = scipy.signal.iirpeak(hz, q, fs=rate)
-        taps = taps + (boost - 1) * np.asarray(scipy.signal.lfilter(b, a, taps))
-    return taps[None, None]
-
-
-def test_the_fader_shows_where_the_equaliser_is_flat():
-    filters = equalised(0.5, (200, 2, 2.0), (3000, 4, 0.4))
-    found = flat_gain(filters, sample_rate=48000)
-    assert found is not None
-    assert found.gain_db == pytest.approx(20 * math.log10(0.5), abs=0.01)
-    assert found.stderr_db is None
-    assert 1 < found.octaves < 9
-    # The norm holds the equaliser too.
-    strip = describe_mixer("song", contribution(filters), channels=("FC",))
-    assert strip.gain_db is not None
-    assert abs(strip.gain_db - found.gain_db) > 0.05
-
-
-def test_a_plain_gain_is_flat_throughout_and_on_the_scale_of_the_strip():
-    found = flat_gain(panned(0.7, 20.0, np.eye(1, 512)[0]).filters, sample_rate=48000)
-    assert found is not None
-    assert found.gain_db == pytest.approx(20 * math.log10(0.7), abs=1e-9)
-    # In the bass many twelfths of an octave hold no bin of so short a filter.
-    assert found.octaves > 6
-
-
-def test_the_error_of_the_flat_gain_is_that_of_repeated_noise(rng):
-    filters, deviation = equalised(0.5, (1000, 1, 3.0), n_taps=1024), 2e-4
-    variance = np.full((1, 1, 65), 1024 * deviation**2)
-    gains, told = [], []
-    for _ in range(60):
-        noisy = filters + deviation * rng.standard_normal(filters.shape)
-        found = flat_gain(noisy, sample_rate=48000, variance=variance)
-        assert found is not None
-        gains.append(found.gain_db)
-        told.append(found.stderr_db)
-    # The wings of the peak are within a tenth of a decibel too, and choose themselves by their noise.
-    assert np.mean(gains) == pytest.approx(20 * math.log10(0.5), abs=0.06)
-    assert 0.5 < np.std(gains) / np.mean(told) < 3
-
-
-def test_bands_in_which_the_reference_is_silent_are_not_flat():
-    filters = equalised(0.5, (100, 1, 3.0), n_taps=4096)
-    below = (np.arange(2049) * 24000 / 2048 < 250)[None].astype(float)
-    assert flat_gain(filters, sample_rate=48000, power=below) is None
-    assert flat_gain(filters, sample_rate=48000) is not None
-    assert flat_gain(filters, sample_rate=48000, power=np.zeros((1, 9))) is None
-
-
-def test_a_room_is_flat_nowhere(rng):
-    taps = rng.standard_normal(8192) * np.exp(-np.arange(8192) / 2000)
-    assert flat_gain(taps[None, None], sample_rate=48000) is None
-
-
-def stereo(matrix, **options) -> StereoPaths:
-    found = describe_stereo("song", np.asarray(matrix, float)[:, :, None], **options)
-    assert found is not None
-    return found
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    width=floats(0, 2),
-    balance_db=floats(-20, 20),
-    gain_db=floats(-30, 10),
-    flipped=sampled_from([1, -1]),
-    lag=sampled_from([0, 5]),
-)
-def test_width_and_balance_of_a_stereo_strip_come_back(width, balance_db, gain_db, flipped, lag):
-    a, b = (1 + width) / 2, (1 - width) / 2
-    gains = 10 ** (gain_db / 20) * np.diag([1.0, flipped * 10 ** (balance_db / 20)])
-    filters = np.zeros((2, 2, 16))
-    filters[:, :, lag] = gains @ np.array([[a, b], [b, a]])
-    found = describe_stereo("song", filters, power=np.ones((2, 9)))
-    assert found is not None
-    assert found.width == pytest.approx(width, abs=1e-6)
-    assert found.balance_db == pytest.approx(balance_db, abs=1e-9)
-    assert not found.crossed
-    # Of a fold to mono one cannot say which side is inverted, only that they are unlike.
-    assert found.opposite == (flipped < 0)
-    assert found.limits == ()
-
-
-def test_the_four_paths_are_told_and_those_that_are_none():
-    found = stereo([[1.0, 0.01], [0.0, 0.5]])
-    assert found.paths_db[0] == pytest.approx((0, -40))
-    assert found.paths_db[1][0] is None
-    assert found.paths_db[1][1] == pytest.approx(-6.0206, abs=1e-4)
-    assert found.paths_stderr_db == ((None, None), (None, None))
-    assert stereo_words(found)[-1] == "right into left at -40.0 dB of the main path"
-
-
-def test_exchanged_channels_have_a_negative_width():
-    found = stereo([[0, 1], [1, 0]])
-    assert found.crossed
-    assert not found.opposite
-    assert found.width == pytest.approx(-1)
-    assert stereo_words(found) == ("left and right are exchanged", "in balance", "width 100.0 %")
-    leaky = stereo([[0.1, 1], [1, 0]])
-    assert stereo_words(leaky)[-1] == "left into left at -20.0 dB of the main path"
-
-
-def test_a_fold_to_mono_has_no_width_and_crosses_nothing():
-    found = stereo([[0.5, 0.5], [0.5, 0.5]])
-    assert found.width == pytest.approx(0, abs=1e-7)
-    assert not found.crossed
-
-
-def test_what_a_stereo_strip_lacks_is_said():
-    side = stereo([[0.5, -0.5], [-0.5, 0.5]])
-    assert side.width is None
-    assert side.limits == ("song: only its side passes, no mid: no width",)
-    left = stereo([[1.0, 0.0], [0.0, 0.0]])
-    assert left.balance_db is None
-    assert left.limits == ("song: nothing of it is in the right: no balance",)
-    assert describe_stereo("song", np.zeros((2, 2, 8))) is None
-    with pytest.raises(ValueError, match="two channels into two"):
-        describe_stereo("song", np.ones((2, 1, 8)))
-
-
-def test_noise_alone_is_no_cross_path(rng):
-    filters = np.zeros((2, 2, 256))
-    filters[0, 0, 20] = filters[1, 1, 20] = 1.0
-    filters += 1e-3 * rng.standard_normal(filters.shape)
-    variance = np.full((2, 2, 129), 256 * 1e-6)
-    found = describe_stereo("song", filters, variance=variance)
-    assert found is not None
-    assert found.paths_db[0][1] is None
-    assert found.paths_db[1][0] is None
-    (unknown,) = [describe_stereo("song", filters)]
-    assert unknown is not None
-    assert unknown.paths_db[0][1] == pytest.approx(-36, abs=2)
-
-
-def test_errors_of_a_stereo_strip_are_those_of_repeated_noise(rng):
-    n_taps, deviation = 64, 1e-3
-    true = np.zeros((2, 2, n_taps))
-    true[:, :, 9] = [[0.8, 0.1], [0.05, 0.6]]
-    variance = np.full((2, 2, 33), n_taps * deviation**2)
-    values, told = [], []
-    for _ in range(200):
-        found = describe_stereo("song", true + deviation * rng.standard_normal(true.shape), variance=variance)
-        assert found is not None
-        values.append((found.paths_db[0][1], found.paths_db[1][1], found.balance_db, found.width))
-        stderr = found.paths_stderr_db
-        told.append((stderr[0][1], stderr[1][1], found.balance_stderr_db, found.width_stderr))
-    assert np.std(values, axis=0) == pytest.approx(np.mean(told, axis=0), rel=0.2)
+def test_alike_channels_that_share_a_gain_are_as_loud_as_they_sound():
+    # Left and right hold the same sound, and least squares shares its gain of 1.5 out among both.
+    filters = np.full((2, 2, 1), 0.75)
+    energies = np.array([2.0, 2.0]), np.array([1.5**2 * 2.0] * 2)
+    mixer = describe_mixer("snare", contribution(filters), channels=("FL", "FR"), energies=energies)
+    assert mixer.gain_db == pytest.approx(20 * math.log10(1.5))
+    assert mixer.pan_degrees == pytest.approx(45.0)

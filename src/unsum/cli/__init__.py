@@ -4,6 +4,7 @@ stdout is data, stderr is talk. Every command module is imported only when it ru
 """
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from unsum.errors import UnsumError
 COMMANDS = {
     "recover": ("recover_command", "Untangle the streams of a recording; copy the video."),
     "remove": ("remove_command", "Take known sounds out of a recording, keep the rest."),
+    "explain": ("explain_command", "How was this mix made? Gain, pan, EQ, reverb of each track."),
     "render": ("render_command", "What the references sound like in the mix; also other stems."),
     "inspect": ("inspect_command", "Streams, layouts, true word length, which holds which."),
     "align": ("align_command", "Where a sound is in a recording: offset, clock, jumps."),
@@ -57,6 +59,10 @@ def main() -> None:
     # Decoder, encoders and muxer hand over to each other thousands of times a second; the usual 5 ms of
     # waiting for a thread that is busy in Python cost a twentieth of the time.
     sys.setswitchinterval(0.0005)
+    # A file may be called what no terminal can show.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -74,7 +80,8 @@ def run(arguments: list[str]) -> int:
         click.echo("unsum: interrupted; nothing half written was kept", err=True)
         return 130
     except UnsumError as error:
-        click.echo(f"unsum: {error}", err=True)
+        # One line, whatever the names in it.
+        click.echo(f"unsum: {' '.join(str(error).splitlines())}", err=True)
         return error.exit_code
     except OSError as error:
         if not isinstance(error, BrokenPipeError):

@@ -9,10 +9,6 @@ tap within 20 dB of the largest [1]_. Energies are those of all paths together, 
 - Pre-delay: from the arrival to the first tap within 20 dB of the largest one after the direct sound, where at least
   1 ms between them is silent by that measure.
 
-Tracks that are sent to one reverberator have the same late response, up to a gain and a delay. To compare two, their
-octaves are each freed of the decay and brought to one level from 30 ms on, down to the noise; what is left looks like
-white noise, and agrees or does not.
-
 What the noise of the response puts in is taken off. Errors of decay times are those of a room: what another place in
 it would give (`unsum.describe.decay`); errors of the other values are those that the noise of the taps makes.
 
@@ -23,14 +19,13 @@ References
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsum.describe.decay import RINGING_PERIODS, Decay, Slope, fit_decay, in_octaves
-from unsum.dsp.transforms import fast_length, irfft, rfft
+from unsum.describe.energies import DB_PER_RELATIVE_ENERGY
 
 _MID_HZ = (500.0, 1000.0)
 _ONSET = 0.1  # 20 dB below the largest tap
@@ -41,18 +36,12 @@ _STRAY_IN_GAP = 0.05
 
 _SHORTEST_SECONDS = 0.05
 # A room sounds in many octaves; a resonance of an equaliser in one, or in two where it lies between them.
-_LEAST_OCTAVES = 3
+LEAST_OCTAVES = 3
 # What dies away faster in a band is the ringing of its filter.
 _LEAST_BANDWIDTH_TIME = 8.0
 # Paths so much weaker than the loudest have no say.
 _SILENT_PATH = 1e-4
 _SURE_DEVIATIONS = 5.0
-# Of a tail that is compared: its first second says enough.
-_TAIL_START_SECONDS, _TAIL_SECONDS = 0.03, 1.0
-_TAIL_MARGIN_DB = 6.0
-_REACH_SECONDS, _PEAK_WIDTH_SECONDS = 0.1, 0.002
-_LEAST_CORRELATION, _SURE_OF_TAIL = 0.3, 6.5
-_DB_PER_RELATIVE_ENERGY = 10 / math.log(10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,29 +112,31 @@ def describe_room(
     """
     if filters.shape[2] < _SHORTEST_SECONDS * sample_rate:
         return None
-    density = _noise_density(filters.shape, noise)
+    density = noise_density(filters.shape, noise)
     paths, density = _sounding_paths(filters, density)
     if not len(paths):
         return None
-    arrivals = [_arrival(path, level, sample_rate) for path, level in zip(paths, density.mean(axis=1), strict=True)]
+    arrivals = [
+        direct_arrival(path, level, sample_rate) for path, level in zip(paths, density.mean(axis=1), strict=True)
+    ]
     octaves, energies, independents = [], [], []
     for centre, responses, band_noise, width in in_octaves(paths, density, sample_rate):
-        aligned = _aligned(responses, arrivals, reach=round(RINGING_PERIODS * sample_rate / centre))
+        aligned = aligned_energies(responses, arrivals, reach=round(RINGING_PERIODS * sample_rate / centre))
         energy = np.sum(aligned, axis=0)
         independent = width * _independent_paths(responses, arrivals)
         known = None if noise is None else band_noise
         decay = fit_decay(energy, sample_rate=sample_rate, independent_hz=independent, noise=known)
-        octaves.append(_octave(centre, decay, width))
+        octaves.append(octave_decay(centre, decay, width))
         energies.append(float(energy.sum()))
         independents.append(independent)
     lasting = [octave for octave in octaves if octave.rt60 and octave.rt60.seconds >= _SHORTEST_SECONDS]
-    if len(lasting) < _LEAST_OCTAVES:
+    if len(lasting) < LEAST_OCTAVES:
         return None
     # Bands that differ in level count for fewer independent energies than all of them have.
     share = np.array(energies) / sum(energies)
     independent = 1 / float(np.sum(share**2 / np.array(independents)))
     half = round(_DIRECT_SECONDS * sample_rate)
-    energy = np.sum(_aligned(paths, arrivals, reach=half), axis=0)
+    energy = np.sum(aligned_energies(paths, arrivals, reach=half), axis=0)
     known = None if noise is None else float(density.mean(axis=1).sum())
     whole = fit_decay(energy, sample_rate=sample_rate, independent_hz=independent, noise=known)
     early = whole and whole.early
@@ -165,7 +156,7 @@ def describe_room(
     )
 
 
-def _noise_density(shape: tuple[int, ...], noise: NDArray[np.float64] | float | None) -> NDArray[np.float64]:
+def noise_density(shape: tuple[int, ...], noise: NDArray[np.float64] | float | None) -> NDArray[np.float64]:
     """Variance (mixture channels, reference channels, bins) of a tap at every frequency; 0 where it is not known."""
     if noise is None or np.ndim(noise) == 0:
         return np.full((*shape[:2], 2), 0.0 if noise is None else float(noise))
@@ -188,7 +179,7 @@ def _sounding_paths(
     return paths[sounding], density[sounding]
 
 
-def _arrival(path: NDArray[np.float64], noise: float, sample_rate: int) -> int:
+def direct_arrival(path: NDArray[np.float64], noise: float, sample_rate: int) -> int:
     """The sample at which the direct sound peaks."""
     size = np.abs(path)
     threshold = max(_ONSET * size.max(), min(_SURE_DEVIATIONS * math.sqrt(noise), size.max()))
@@ -196,7 +187,7 @@ def _arrival(path: NDArray[np.float64], noise: float, sample_rate: int) -> int:
     return onset + int(np.argmax(size[onset : onset + max(1, round(_DIRECT_SECONDS * sample_rate))]))
 
 
-def _aligned(responses: NDArray[np.float64], arrivals: list[int], *, reach: int) -> NDArray[np.float64]:
+def aligned_energies(responses: NDArray[np.float64], arrivals: list[int], *, reach: int) -> NDArray[np.float64]:
     """Energies (paths, samples) from the arrival of each path on; what comes up to ``reach`` before, counts there."""
     n_samples = responses.shape[1] - max(arrivals)
     energies = np.empty((len(responses), n_samples))
@@ -214,7 +205,8 @@ def _independent_paths(responses: NDArray[np.float64], arrivals: list[int]) -> f
     return float(np.trace(products) ** 2 / np.sum(products**2)) if products.any() else 1.0
 
 
-def _octave(centre: float, decay: Decay | None, width: float) -> Octave:
+def octave_decay(centre: float, decay: Decay | None, width: float) -> Octave:
+    """The decay of an octave so many Hz wide; no time where that is the ringing of its filter."""
     if decay is None:
         return Octave(centre, None, None, None)
     late, early = (
@@ -239,7 +231,7 @@ def _ratio(energy: NDArray[np.float64], decay: Decay, limit: int, per_sample: fl
     if before <= _SURE_DEVIATIONS * math.sqrt(spread[0]) or after <= _SURE_DEVIATIONS * math.sqrt(spread[1]):
         return None
     stderr = math.sqrt(spread[0] / before**2 + spread[1] / after**2)
-    return EnergyRatio(10 * math.log10(before / after), _DB_PER_RELATIVE_ENERGY * stderr)
+    return EnergyRatio(10 * math.log10(before / after), DB_PER_RELATIVE_ENERGY * stderr)
 
 
 def _pre_delay(energy: NDArray[np.float64], decay: Decay, half: int, sample_rate: int) -> float | None:
@@ -257,152 +249,6 @@ def _pre_delay(energy: NDArray[np.float64], decay: Decay, half: int, sample_rate
     if np.sum(late[: max(loud[gap] - 1, 0)]) > _STRAY_IN_GAP * np.sum(late):
         return None
     return (half + int(loud[gap + 1]) - 1) / sample_rate
-
-
-@dataclass(frozen=True, slots=True)
-class SharedReverb:
-    """Tracks whose late responses agree.
-
-    Attributes
-    ----------
-    names : in the order given; two or more
-    correlation : of each with the first, -1 to 1; negative: sent with the other polarity
-    octave_correlation : {centre in Hz: correlation with the first, of the track that agrees least}
-    send_db : level of the tail over that of the first
-    delay_seconds : positive: the tail comes later after the direct sound than that of the first
-    """
-
-    names: tuple[str, ...]
-    correlation: tuple[float, ...]
-    octave_correlation: Mapping[float, float]
-    send_db: tuple[float, ...]
-    delay_seconds: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Tail:
-    spectra: NDArray[np.complex128]  # (mixture channels, bins), of unit energy
-    level_db: Mapping[float, float]  # by octave, as if the decay had begun at the arrival
-    fall_db: Mapping[float, float]  # by octave, in a second
-
-
-@dataclass(frozen=True, slots=True)
-class _Agreement:
-    correlation: float
-    lag_samples: int
-    sure: bool
-
-
-def shared_reverb(
-    responses: Mapping[str, NDArray[np.float64]],
-    *,
-    sample_rate: int,
-    noise: Mapping[str, NDArray[np.float64] | float] | None = None,
-) -> tuple[SharedReverb, ...]:
-    """The groups of tracks that share a reverberator.
-
-    A correlation counts from 0.3 on, where it also stands out by 6.5 standard deviations from those at other lags.
-
-    Parameters
-    ----------
-    responses : {name: filters (mixture channels, reference channels, taps)}
-        All with the same mixture channels. Of several reference channels the one that agrees best counts.
-    noise : {name: as of `describe_room`}
-    """
-    tails = {}
-    longest = max((filters.shape[2] for filters in responses.values()), default=0)
-    n_fft = fast_length(2 * min(longest, round(_TAIL_SECONDS * sample_rate)) + 2)
-    for name, filters in responses.items():
-        density = _noise_density(filters.shape, None if noise is None else noise.get(name))
-        columns = (_flat_tail(filters[:, d], density[:, d], sample_rate, n_fft) for d in range(filters.shape[1]))
-        tails[name] = [tail for tail in columns if tail is not None]
-    groups: list[list[tuple[str, _Tail, _Agreement]]] = []
-    for name, columns in tails.items():
-        for group in groups:
-            first = group[0][1]
-            found = [(name, tail, _agreement(first, tail, sample_rate, n_fft)) for tail in columns]
-            best = max(found, key=lambda one: abs(one[2].correlation), default=None)
-            if best is not None and best[2].sure:
-                group.append(best)
-                break
-        else:
-            groups.extend([(name, tail, _Agreement(1.0, 0, True))] for tail in columns)
-    return tuple(_shared(group, sample_rate, n_fft) for group in groups if len({name for name, *_ in group}) > 1)
-
-
-def _flat_tail(paths: NDArray[np.float64], density: NDArray[np.float64], sample_rate: int, n_fft: int) -> _Tail | None:
-    """The late response (mixture channels, taps) as white as it goes; None where too few octaves have one."""
-    loudest = int(np.argmax(np.sum(paths**2, axis=1)))
-    arrival = _arrival(paths[loudest], float(density[loudest].mean()), sample_rate)
-    start = arrival + round(_TAIL_START_SECONDS * sample_rate)
-    flat = np.zeros((len(paths), min(max(paths.shape[1] - start, 0), n_fft // 2)))
-    level_db, fall_db = {}, {}
-    for centre, responses, band_noise, width in in_octaves(paths, density, sample_rate):
-        arrivals = [arrival] * len(paths)
-        energy = np.sum(_aligned(responses, arrivals, reach=round(RINGING_PERIODS * sample_rate / centre)), axis=0)
-        decay = fit_decay(energy, sample_rate=sample_rate, independent_hz=width, noise=band_noise or None)
-        rt60 = _octave(centre, decay, width).rt60
-        if decay is None or rt60 is None:
-            continue
-        # No nearer to the noise than a margin, or it would be the loudest once the decay is undone.
-        margin = _TAIL_MARGIN_DB / 60 * rt60.seconds * sample_rate if decay.noise > 0 else 0
-        length = min(arrival + decay.knee_samples - round(margin) - start, flat.shape[1])
-        if length <= 0:
-            continue
-        seconds = np.arange(start - arrival, start - arrival + length) / sample_rate
-        part = responses[:, start : start + length] * 10 ** (3 * seconds / rt60.seconds)
-        size = math.sqrt(float(np.sum(part**2)) / length)
-        flat[:, :length] += math.sqrt(width) / size * part
-        level_db[centre] = 20 * math.log10(size)
-        fall_db[centre] = 60 / rt60.seconds
-    if len(level_db) < _LEAST_OCTAVES:
-        return None
-    return _Tail(rfft(flat / math.sqrt(float(np.sum(flat**2))), n_fft), level_db, fall_db)
-
-
-def _agreement(first: _Tail, other: _Tail, sample_rate: int, n_fft: int) -> _Agreement:
-    """The lag at which two tails agree most, and whether they agree by more than chance."""
-    cross = irfft(np.sum(first.spectra.conj() * other.spectra, axis=0), n_fft)
-    reach = min(round(_REACH_SECONDS * sample_rate), n_fft // 2 - 1)
-    near = np.concatenate([cross[-reach:], cross[: reach + 1]])
-    peak = int(np.argmax(np.abs(near)))
-    aside = np.abs(np.arange(len(near)) - peak) > _PEAK_WIDTH_SECONDS * sample_rate
-    chance = math.sqrt(float(np.mean(near[aside] ** 2))) if aside.any() else math.inf
-    correlation = float(near[peak])
-    sure = abs(correlation) > max(_LEAST_CORRELATION, _SURE_OF_TAIL * chance)
-    return _Agreement(correlation, peak - reach, sure)
-
-
-def _shared(group: list[tuple[str, _Tail, _Agreement]], sample_rate: int, n_fft: int) -> SharedReverb:
-    first = group[0][1]
-    weakest = min(group[1:], key=lambda one: abs(one[2].correlation))
-    octaves = _by_octave(first, weakest[1], weakest[2], sample_rate, n_fft)
-    send_db = []
-    for _, tail, agreement in group:
-        later = agreement.lag_samples / sample_rate
-        both = [centre for centre in tail.level_db if centre in first.level_db]
-        levels = [tail.level_db[at] - first.level_db[at] - first.fall_db[at] * later for at in both]
-        send_db.append(float(np.mean(levels)))
-    return SharedReverb(
-        names=tuple(name for name, *_ in group),
-        correlation=tuple(agreement.correlation for *_, agreement in group),
-        octave_correlation=octaves,
-        send_db=tuple(send_db),
-        delay_seconds=tuple(agreement.lag_samples / sample_rate for *_, agreement in group),
-    )
-
-
-def _by_octave(first: _Tail, other: _Tail, agreement: _Agreement, sample_rate: int, n_fft: int) -> dict[float, float]:
-    frequency = np.arange(first.spectra.shape[1]) * (sample_rate / n_fft)
-    turned = np.exp(2j * np.pi * frequency * agreement.lag_samples / sample_rate)
-    cross = np.sum(np.real(first.spectra.conj() * other.spectra * turned), axis=0)
-    power = [np.sum(np.abs(tail.spectra) ** 2, axis=0) for tail in (first, other)]
-    found = {}
-    for centre in first.level_db:
-        if centre in other.level_db:
-            bins = np.abs(np.log2(np.maximum(frequency, 1e-3) / centre)) <= 0.5
-            found[centre] = float(cross[bins].sum() / math.sqrt(power[0][bins].sum() * power[1][bins].sum()))
-    return found
 
 
 def room_words(room: Room) -> tuple[str, ...]:
@@ -428,19 +274,6 @@ def room_words(room: Room) -> tuple[str, ...]:
     if clarity:
         words.append("clarity: " + ", ".join(clarity))
     return tuple(words)
-
-
-def shared_reverb_words(shared: SharedReverb) -> tuple[str, ...]:
-    """Who shares a reverberator with whom, as one would say it."""
-    first, *others = shared.names
-    words = [f"{', '.join(shared.names)} share one reverb: their tails agree to {_least_percent(shared):.0f} %"]
-    for name, level in zip(others, shared.send_db[1:], strict=True):
-        words.append(f"{name} is sent {abs(level):.1f} dB {'more' if level > 0 else 'less'} than {first}")
-    return tuple(words)
-
-
-def _least_percent(shared: SharedReverb) -> float:
-    return 100 * min(abs(correlation) for correlation in shared.correlation)
 
 
 def _of_time(slope: Slope) -> str:

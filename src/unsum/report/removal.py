@@ -39,7 +39,7 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
 def describe(analysis: Analysis, name: str) -> tuple[Timing, Mixer]:
     """Timing and mixer of a reference that is present, weighed by its spectrum where that is known."""
     part, response = analysis.model.contributions[name], analysis.responses.get(name)
-    power, variance = (response.power, response.variance) if response else (None, None)
+    power, variance, energies = (response.power, response.variance, response.energies) if response else (None,) * 3
     finding = analysis.references[name]
     timing = describe_timing(
         part,
@@ -54,6 +54,7 @@ def describe(analysis: Analysis, name: str) -> tuple[Timing, Mixer]:
         channels=analysis.model.mixture_channels,
         power=power,
         variance=variance,
+        energies=energies,
         image_db=finding.image_db,
     )
     return timing, mixer

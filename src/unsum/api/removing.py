@@ -1,0 +1,116 @@
+"""Take known sounds out of a recording, and keep what was found about them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unsum.api.arguments import PathArgument, Progress
+from unsum.errors import RefusedError, UsageError
+from unsum.media.remux import make_folder, reserve_output
+
+if TYPE_CHECKING:
+    from unsum.problem import AudioSource
+    from unsum.removal import Removal
+    from unsum.report.mix_json import RecordedFile
+
+
+def remove(
+    mixture: PathArgument,
+    references: Sequence[PathArgument],
+    *,
+    output: PathArgument | None = None,
+    out_dir: PathArgument | None = None,
+    images: bool = False,
+    add: bool = False,
+    min_null_db: float | None = None,
+    max_rung: str = "reverb",
+    exclude: Sequence[tuple[float, float]] = (),
+    sidecar: bool = True,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> "Removal":
+    """Take known sounds out of a recording, keep the rest.
+
+    Parameters
+    ----------
+    mixture, references : ``FILE``, ``FILE#a:1`` or ``FILE#a:1[FL,FR]``
+    output, out_dir : path, optional
+        ``NAME.unsum.EXT`` beside the input by default.
+    images : also write what each reference sounds like in the mixture
+    add : keep the original stream beside the cleaned one
+    min_null_db : refuse what nulls less deep than this, on samples that were not fitted
+    max_rung : the last rung to try: "exact", "gain", "fir", "clock" or "reverb"
+    exclude : ranges of mixture time in seconds that nothing is fitted to
+    sidecar : write ``NAME.mix.json`` beside the output
+
+    Raises
+    ------
+    RefusedError
+        If no reference is found in the mixture, or ``min_null_db`` is not reached; nothing is written.
+    UsageError, InputError, OutputExistsError, OutputError
+    """
+    # Here and not above: recover runs without scipy and numba, which the rungs need.
+    from unsum.ladder import analyse
+    from unsum.removal import files_of, open_problem, write_removal
+    from unsum.removal import output_path as removal_path
+
+    if output is not None and out_dir is not None:
+        raise UsageError("output and out_dir exclude each other; give one")
+    if any(not 0 <= start < stop for start, stop in exclude):
+        raise UsageError(f"cannot exclude {exclude}; give ranges of seconds, each from a smaller to a larger number")
+    problem, recording = open_problem(str(mixture), [str(reference) for reference in references])
+    if out_dir is not None:
+        make_folder(Path(out_dir))
+    target = removal_path(
+        recording, output=None if output is None else Path(output), out_dir=None if out_dir is None else Path(out_dir)
+    )
+    inputs = [file.path for file in files_of((problem.mixture, *problem.references))]
+    session = target.with_suffix(".mix.json")
+    for path in (target, *((session, session.with_suffix(".npz")) if sidecar else ())):
+        reserve_output(path, overwrite=overwrite, inputs=inputs).unlink()
+    analysis = analyse(problem, max_rung=max_rung, exclude=exclude, progress=progress)
+    if analysis.nothing_found:
+        reasons = "; ".join(f"{name}: {finding.reason}" for name, finding in analysis.references.items())
+        raise RefusedError(f"no reference was found in {problem.mixture.name} ({reasons}); nothing was written")
+    depth = min(step.null_db for step in analysis.steps if step.kept)
+    if min_null_db is not None and depth > -abs(min_null_db):
+        raise RefusedError(
+            f"the null depth is {depth:.1f} dB, less than the {abs(min_null_db):g} dB asked for; nothing was written"
+        )
+    removal = write_removal(
+        problem, recording, analysis, output=target, images=images, add=add, overwrite=overwrite, progress=progress
+    )
+    if sidecar:
+        save_removal(removal, session, overwrite=overwrite)
+    return removal
+
+
+def save_removal(removal: "Removal", path: Path, *, overwrite: bool = False) -> None:
+    """Write ``mix.json`` for a removal: what was found, and of which files."""
+    from unsum.media.source import FileSource
+    from unsum.problem import ResampledSource
+    from unsum.report.session import record_file, save_session
+
+    def recorded(source: "AudioSource") -> "RecordedFile":
+        file = source.source if isinstance(source, ResampledSource) else source
+        assert isinstance(file, FileSource)
+        return record_file(
+            file.path,
+            session=path,
+            channels=file.channels,
+            sample_rate=file.sample_rate,
+            stream=file.stream.number,
+            samples=file.samples,
+            bits=file.bits,
+        )
+
+    save_session(
+        path,
+        removal.analysis,
+        command="remove",
+        mixture=recorded(removal.problem.mixture),
+        references={source.name: recorded(source) for source in removal.problem.references},
+        power={name: response.power for name, response in removal.analysis.responses.items()},
+        variance={name: response.variance for name, response in removal.analysis.responses.items()},
+        overwrite=overwrite,
+    )

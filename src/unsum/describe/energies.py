@@ -1,0 +1,26 @@
+"""Energies of responses that are known but for noise: how far they may be off, and from when on one is sure."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+DB_PER_RELATIVE_ENERGY = 10 / math.log(10)
+# An energy so many standard deviations above nothing is there.
+SURE_DEVIATIONS = 5.0
+
+
+def energy_spread(
+    responses: NDArray[np.complex128], weights: NDArray[np.float64], noise: NDArray[np.float64], n_taps: int
+) -> NDArray[np.float64]:
+    """Variance (mixture channels,) of the energies, from the variance of the responses."""
+    # Neighbouring bins of a short filter say the same thing: that many make one independent value.
+    repeats = 2 * (responses.shape[2] - 1) / n_taps
+    each = 2 * np.abs(responses) ** 2 * noise + noise**2
+    return repeats * np.sum(weights**2 * each, axis=(1, 2))
+
+
+def amplitude_spread(energy: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Variance of amplitudes, from energies and their variance."""
+    # The amplitude of what is lost in noise is about the root of what its energy is uncertain by.
+    return spread / (4 * np.maximum(np.maximum(energy, np.sqrt(spread)), np.finfo(float).tiny))

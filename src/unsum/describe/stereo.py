@@ -1,0 +1,167 @@
+"""The four paths of a stereo reference in a stereo mixture: balance, width, what crosses over.
+
+With mid M = (L + R) / 2 and side S = (L - R) / 2 of either, the width is the gain from side to side over that from mid
+to mid: 1 unchanged, 0 mono, negative with crossed channels.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsum.describe.energies import DB_PER_RELATIVE_ENERGY, SURE_DEVIATIONS, amplitude_spread, energy_spread
+from unsum.describe.mixer import SAME_SOUND
+from unsum.describe.timing import on_bins, over_lags, weighted_responses
+
+# A path weaker than this beside the loudest is rounding.
+_SILENT_PATH = 1e-14
+# Paths that differ by less in energy are alike: a fold to mono crosses nothing.
+_TIE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class StereoPaths:
+    """How the two channels of a reference went into the two of a mixture.
+
+    Attributes
+    ----------
+    paths_db : paths_db[c][d] is the level of reference channel d in mixture channel c; None where it is lost in noise
+    paths_stderr_db : standard errors; None where they are not known
+    balance_db : right over left; None where one of them is silent
+    width : side over mid; None where no mid passes
+    crossed : left went right and right left
+    opposite : one of both channels is inverted; the width is told without that
+    limits : why a value is None, in words
+    """
+
+    paths_db: tuple[tuple[float | None, float | None], tuple[float | None, float | None]]
+    paths_stderr_db: tuple[tuple[float | None, float | None], tuple[float | None, float | None]]
+    balance_db: float | None
+    width: float | None
+    crossed: bool
+    opposite: bool
+    balance_stderr_db: float | None = None
+    width_stderr: float | None = None
+    limits: tuple[str, ...] = ()
+
+
+def describe_stereo(
+    name: str,
+    filters: NDArray[np.float64],
+    *,
+    power: NDArray[np.float64] | None = None,
+    variance: NDArray[np.float64] | None = None,
+) -> StereoPaths | None:
+    """Balance, width and the four paths of a stereo reference in a stereo mixture; None where nothing passes.
+
+    Parameters
+    ----------
+    name : of the reference, for the words
+    filters : (2, 2, taps)
+        Mixture channel, reference channel: left and right.
+    power, variance : as of `unsum.describe.mixer.describe_mixer`
+    """
+    if filters.shape[:2] != (2, 2):
+        raise ValueError(f"{name}: {filters.shape[:2]} paths; balance and width are a matter of two channels into two")
+    responses, weights = weighted_responses(filters, power)
+    noise = np.zeros(responses.shape) if variance is None else on_bins(variance, responses.shape[2])
+    n_taps = filters.shape[2]
+    energy = np.sum(weights * (np.abs(responses) ** 2 - noise), axis=2)
+    spread = np.array(
+        [
+            [energy_spread(responses[c : c + 1, d : d + 1], weights[d], noise[c, d], n_taps)[0] for d in (0, 1)]
+            for c in (0, 1)
+        ]
+    )
+    heard = energy > np.maximum(SURE_DEVIATIONS * np.sqrt(spread), _SILENT_PATH * energy.max())
+    if not heard.any():
+        return None
+    straight, across = energy[0, 0] + energy[1, 1], energy[0, 1] + energy[1, 0]
+    crossed = bool(across - straight > SURE_DEVIATIONS * math.sqrt(float(spread.sum())) + _TIE * straight)
+    left, right = (0, 1) if not crossed else (1, 0)
+    both = bool(heard[0, left] and heard[1, right])
+    opposite = both and _are_opposite(responses[0, left], responses[1, right], weights.mean(axis=0))
+    known = variance is not None
+    limits = []
+    sides, side_spread = np.maximum(energy.sum(axis=1), 0.0), spread.sum(axis=1)
+    balance = balance_stderr = None
+    if heard.any(axis=1).all():
+        balance = 10 * math.log10(sides[1] / sides[0])
+        balance_stderr = DB_PER_RELATIVE_ENERGY * math.sqrt(float(np.sum(side_spread / sides**2)))
+    else:
+        limits.append(f"{name}: nothing of it is in the {'left' if sides[0] < sides[1] else 'right'}: no balance")
+    if opposite:
+        responses = responses * np.array([1, -1])[:, None, None]
+    width, width_stderr = _width(responses, weights.mean(axis=0), noise, n_taps)
+    if width is None:
+        limits.append(f"{name}: only its side passes, no mid: no width")
+    stderr_db = DB_PER_RELATIVE_ENERGY * np.sqrt(spread) / np.where(heard, energy, 1.0)
+    return StereoPaths(
+        paths_db=_four(10 * np.log10(np.where(heard, energy, 1.0)), heard),
+        paths_stderr_db=_four(stderr_db, heard & known),
+        balance_db=balance,
+        width=width,
+        crossed=crossed,
+        opposite=opposite,
+        balance_stderr_db=balance_stderr if known else None,
+        width_stderr=width_stderr if known else None,
+        limits=tuple(limits),
+    )
+
+
+def stereo_words(paths: StereoPaths) -> tuple[str, ...]:
+    """The paths of a stereo reference as one would say them."""
+    words = []
+    if paths.crossed:
+        words.append("left and right are exchanged")
+    if paths.opposite:
+        words.append("one of both channels is inverted")
+    if paths.balance_db is not None:
+        error = "" if paths.balance_stderr_db is None else f" ± {paths.balance_stderr_db:.2g}"
+        louder = "left" if paths.balance_db < 0 else "right"
+        even = abs(paths.balance_db) < 0.005
+        words.append("in balance" if even else f"{louder} louder by {abs(paths.balance_db):.2f}{error} dB")
+    if paths.width is not None:
+        error = "" if paths.width_stderr is None else f" ± {100 * paths.width_stderr:.2g}"
+        words.append(f"width {100 * abs(paths.width):.1f}{error} %")
+    names = ("left", "right")
+    for c in (0, 1):
+        other = 1 - c
+        direct, cross = (paths.paths_db[c][d] for d in ((other, c) if paths.crossed else (c, other)))
+        if direct is not None and cross is not None:
+            source, target = names[c if paths.crossed else other], names[c]
+            words.append(f"{source} into {target} at {cross - direct:.1f} dB of the main path")
+    return tuple(words)
+
+
+def _are_opposite(left: NDArray[np.complex128], right: NDArray[np.complex128], weights: NDArray[np.float64]) -> bool:
+    """Whether two responses are the same sound with opposite polarity, one perhaps later than the other."""
+    cross = over_lags(weights * left * right.conj())
+    size = math.sqrt(float(np.sum(weights * np.abs(left) ** 2) * np.sum(weights * np.abs(right) ** 2)))
+    return float(cross[np.argmax(np.abs(cross))]) < -SAME_SOUND * size
+
+
+def _width(
+    responses: NDArray[np.complex128], weights: NDArray[np.float64], noise: NDArray[np.float64], n_taps: int
+) -> tuple[float | None, float]:
+    """Gain from side to side over that from mid to mid, and its standard error."""
+    (ll, lr), (rl, rr) = responses
+    parts = np.array([[(ll + lr + rl + rr) / 2], [(ll - lr - rl + rr) / 2]])
+    part_noise = np.broadcast_to(noise.sum(axis=(0, 1)) / 4, parts.shape)
+    energy = np.sum(weights * (np.abs(parts) ** 2 - part_noise), axis=(1, 2))
+    spread = energy_spread(parts, weights[None], part_noise, n_taps)
+    mid, side = np.maximum(energy, 0.0)
+    if mid <= max(SURE_DEVIATIONS * math.sqrt(float(spread[0])), _SILENT_PATH * side):
+        return None, 0.0
+    size = math.sqrt(side / mid)
+    sign = -1 if float(np.sum(weights * np.real(parts[1, 0] * parts[0, 0].conj()))) < 0 else 1
+    amplitude = amplitude_spread(energy, spread)
+    return sign * size, math.sqrt(float(amplitude[1] + size**2 * amplitude[0]) / mid)
+
+
+def _four(values: NDArray[np.float64], known: NDArray[np.bool_]) -> Any:
+    return tuple(
+        tuple(float(x) if k else None for x, k in zip(*row, strict=True)) for row in zip(values, known, strict=True)
+    )
