@@ -73,7 +73,7 @@ def remove_command(
     """Take known sounds out of a recording, keep the rest.
 
     MIX and each REF are FILE, FILE#a:1 or FILE#a:1[FL,FR]. REF is found in MIX
-    wherever it begins; clocks have to agree for now. A video input keeps its video.
+    wherever it begins, by its own clock. A video input keeps its video.
     """
     from unsum import api
     from unsum.cli.progress import ProgressDisplay
