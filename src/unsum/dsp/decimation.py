@@ -1,6 +1,6 @@
 """Every n-th sample of what lies below the new Nyquist frequency, block after block.
 
-    y[n] = sum over k of taps[k] * x[n * factor + k - half]
+y[n] = sum over k of taps[k] * x[n * factor + k - half]
 """
 
 from collections.abc import Iterable, Iterator

@@ -13,11 +13,13 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from unsum.dsp.agreement import Agreement
 from unsum.dsp.pieces import cut_windows
 from unsum.dsp.search import Place, Search, cell_length, search
+from unsum.estimators.agreement import Tiling, agreement_along, tiled
 from unsum.estimators.mono import Progress, decimated, search_factor
-from unsum.estimators.places import Heard, heard_stretches
-from unsum.estimators.proof import MOST_WINDOWS, Plan, Proof, cut, plan, prove
+from unsum.estimators.places import Heard, heard_stretches, rivals
+from unsum.estimators.proof import FALSE_PROOF, MOST_WINDOWS, Plan, Proof, cut, cut_at_both_rates, plan, prove
 from unsum.estimators.speeds import find_speeds
 from unsum.problem import AudioSource
 
@@ -25,7 +27,15 @@ MIN_SECONDS = 0.25  # less than this is no sound to search for
 
 _FALSE_ALARM = 1e-4
 _AMBIGUOUS = 1.15
-_FEW_WINDOWS = 5  # of the proof of all passages but the surest
+_FEW_WINDOWS = 6  # of the proof of all passages but the surest
+_MOST_RIVALS = 8
+_SPEEDS_UNASKED_SECONDS = 300
+_ALL_WINDOWS_SECONDS = 900  # in longer mixtures fewer windows are looked for
+_LEAST_WINDOWS = 24
+# Nats: of windows that agree, and of these and the search together.
+_LEAST_AGREEMENT = 4.0
+_TOGETHER = 20.0
+_MORE = 1.02  # times as much is explained by a line that takes the place of another
 _SAME_LINE_SECONDS = 0.02
 
 
@@ -84,6 +94,7 @@ class _Candidate:
     found: Search
     swapped: bool
     reason: str = ""
+    rivals: tuple[Heard, ...] = ()
 
     @property
     def side(self) -> float:
@@ -121,7 +132,7 @@ def locate_references(
     references: Sequence[AudioSource],
     *,
     max_windows: int = 64,
-    speeds: bool = True,
+    speeds: bool | None = None,
     progress: Progress | None = None,
 ) -> Mapping[str, Location]:
     """Find where sample 0 of each reference lies in mixture time.
@@ -135,7 +146,9 @@ def locate_references(
     ----------
     mixture, references : at the same sample rate; names differ
     max_windows : at most so many pieces of the shorter one are looked for; fewer are faster and hear less
-    speeds : whether to try speeds up to 6 % off where nothing is found
+    speeds : whether to try speeds up to 6 % off where nothing is found. That takes some 20 ms for each second of the
+        mixture and each reference, so None does it where the mixture lasts five minutes or less, and remarks it
+        where it does not.
     progress : called with (samples done, samples expected, what); may raise to stop
 
     Raises
@@ -153,16 +166,30 @@ def locate_references(
             )
     factor = search_factor(rate)
     sounds = {reference.name: _whole(decimated(reference, factor)) for reference in references}
-    candidates = _search(mixture, sounds, rate / factor, factor, max_windows, progress)
+    candidates, length = _search(mixture, sounds, rate / factor, factor, max_windows, progress)
     missing = {name: sounds[name] for name, one in candidates.items() if not one.heard and not one.reason}
-    if speeds and missing:
-        found = find_speeds(lambda down: decimated(mixture, down * factor), missing, sample_rate=rate / factor)
+    wanted = length <= _SPEEDS_UNASKED_SECONDS * rate / factor if speeds is None else speeds
+    if wanted and missing:
+        found = find_speeds(
+            lambda down: decimated(mixture, down * factor, progress=progress),
+            missing,
+            length=length,
+            sample_rate=rate / factor,
+        )
         for name, heard in found.items():
             # What the search heard at normal speed was chance: nothing to compare with.
             normal = replace(candidates[name].found, places=())
-            candidates[name] = replace(candidates[name], heard=(heard,), found=normal)
-    proofs = _prove(mixture, references, candidates, factor)
-    return {name: _concluded(one, proofs.get(name, []), rate, factor) for name, one in candidates.items()}
+            candidates[name] = replace(candidates[name], heard=(heard,), found=normal, rivals=())
+    proofs = _prove(mixture, references, sounds, candidates, factor)
+    located = {name: _concluded(one, proofs.get(name, []), rate, factor) for name, one in candidates.items()}
+    if speeds is None and not wanted:
+        untried = {name for name in missing if not located[name].present}
+        return {name: _with_untried_speeds(one) if name in untried else one for name, one in located.items()}
+    return located
+
+
+def _with_untried_speeds(one: Location) -> Location:
+    return replace(one, remarks=(*one.remarks, "other speeds than its own were not tried, as the mixture is long"))
 
 
 def _whole(blocks: Iterator[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -176,8 +203,11 @@ def _search(
     factor: int,
     max_windows: int,
     progress: Progress | None,
-) -> dict[str, _Candidate]:
-    """Stretches in which each reference may be heard, at the search rate, or why there are none."""
+) -> tuple[dict[str, _Candidate], int]:
+    """Stretches in which each reference may be heard, at the search rate, or why there are none; the mixture's length.
+
+    The cost grows with windows times length, so that long mixtures are searched with fewer windows.
+    """
     longest = max(map(len, sounds.values()), default=0)
     passing = decimated(mixture, factor, progress=progress)
     head: list[NDArray[np.float32]] = []
@@ -187,8 +217,11 @@ def _search(
         size += len(block)
     first = _whole(iter(head))
     grid = cell_length(rate)
-    how = {"sample_rate": rate, "max_windows": max_windows, "grid": grid}
+    expected = (mixture.samples or 0) / mixture.sample_rate
+    fewer = round(max_windows * _ALL_WINDOWS_SECONDS / max(expected, _ALL_WINDOWS_SECONDS))
+    how = {"sample_rate": rate, "max_windows": max(fewer, min(max_windows, _LEAST_WINDOWS)), "grid": grid}
     out: dict[str, _Candidate] = {}
+    length = len(first)
     nothing = Search((), cut_windows(np.zeros(0, np.float32), phases=False, **how), 0)
     for name, sound in sounds.items():
         for called, samples in ((name, sound), (mixture.name, first)):
@@ -211,75 +244,138 @@ def _search(
             shorter, search(windows, chain([first], passing), sample_rate=rate, phases=True), strict=True
         ):
             out[name] = _candidate(found, False, len(sounds[name]), found.passed)
-    return {name: out[name] for name in sounds}
+            length = found.passed
+    return {name: out[name] for name in sounds}, length
 
 
 def _candidate(found: Search, swapped: bool, reference_length: int, mixture_length: int) -> _Candidate:
     if not found.places:
         return _Candidate((), found, swapped, "nothing in it stands out: silence, steady tones, or no sound in common")
-    heard = heard_stretches(
-        found,
-        swapped=swapped,
-        reference_length=reference_length,
-        mixture_length=mixture_length,
-        false_alarm=_FALSE_ALARM,
-    )
-    return _Candidate(tuple(heard), found, swapped)
+    how = {"swapped": swapped, "reference_length": reference_length, "mixture_length": mixture_length}
+    heard = heard_stretches(found, false_alarm=_FALSE_ALARM, **how)
+    return _Candidate(tuple(heard), found, swapped, rivals=tuple(rivals(found, heard, most=_MOST_RIVALS, **how)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line in samples of the full rate, with what its windows say together, and what the full rate says."""
+
+    line: Heard
+    agreement: Agreement | None
+    proof: Proof | None
+
+    @property
+    def explained(self) -> float:
+        return self.agreement.explained if self.agreement else 0.0
+
+    @property
+    def likely(self) -> bool:
+        """Whether chance cannot explain what search and windows say together."""
+        if self.agreement is None:
+            return self.line.false_alarm <= _FALSE_ALARM
+        searched = -math.log(max(self.line.false_alarm, 1e-300))
+        return self.agreement.nats >= _LEAST_AGREEMENT and self.agreement.nats + searched >= _TOGETHER
+
+    @property
+    def proved(self) -> bool:
+        return self.likely and self.proof is not None and self.proof.votes > 0 and self.proof.false_alarm < FALSE_PROOF
 
 
 def _prove(
-    mixture: AudioSource, references: Sequence[AudioSource], candidates: Mapping[str, _Candidate], factor: int
-) -> dict[str, list[tuple[Heard, Proof | None]]]:
-    """Every stretch with what the full rate says of it; one pass over the mixture, one over each reference."""
+    mixture: AudioSource,
+    references: Sequence[AudioSource],
+    sounds: Mapping[str, NDArray[np.float32]],
+    candidates: Mapping[str, _Candidate],
+    factor: int,
+) -> dict[str, list[_Line]]:
+    """Every line with what speaks for it, the best first; one pass over the mixture, one over each reference."""
     rate = mixture.sample_rate
-    plans: list[tuple[str, Heard, Plan | None]] = []
+    plans: list[tuple[str, Heard, Plan | None, Tiling | None]] = []
     for name, candidate in candidates.items():
-        for n, heard in enumerate(candidate.heard):
-            line = Heard(
-                heard.start * factor,
-                heard.stop * factor,
-                heard.delay * factor,
-                heard.slope,
-                heard.pivot * factor,
-                heard.rank,
-                heard.false_alarm,
-            )
-            plans.append((name, line, plan(line, rate=rate, max_windows=_FEW_WINDOWS if n else MOST_WINDOWS)))
+        for n, low in enumerate([*candidate.heard, *candidate.rivals]):
+            line = _at_full_rate(low, factor)
+            where = plan(line, rate=rate, max_windows=_FEW_WINDOWS if n else MOST_WINDOWS)
+            plans.append((name, line, where, tiled(low)))
     if not plans:
         return {}
-    listened = iter(cut(mixture, [(int(at), p.window) for _, _, p in plans if p for at in p.heard]))
-    in_mixture = [[next(listened) for _ in p.heard] if p else [] for _, _, p in plans]
-    proofs: dict[str, list[tuple[Heard, Proof | None]]] = {}
+    full, slow = cut_at_both_rates(
+        mixture,
+        [(int(at), p.window) for _, _, p, _ in plans if p for at in p.heard],
+        [(int(at), t.window) for *_, t in plans if t for at in t.heard],
+        factor=factor,
+    )
+    listened, tiles = iter(full), iter(slow)
+    in_mixture = [[next(listened) for _ in p.heard] if p else [] for _, _, p, _ in plans]
+    agreements = [
+        agreement_along(t, [next(tiles) for _ in t.heard], sounds[name], sample_rate=rate / factor) if t else None
+        for name, _, _, t in plans
+    ]
+    out: dict[str, list[_Line]] = {}
     for reference in references:
-        own = [n for n, (name, _, _) in enumerate(plans) if name == reference.name]
-        wanted = [(int(at), p.played_length) for n in own if (p := plans[n][2]) for at in p.played]
+        name = reference.name
+        own = [n for n, (whose, *_) in enumerate(plans) if whose == name]
+        lines = [_Line(plans[n][1], agreements[n], None) for n in own]
+        chosen = _chosen(lines, len(candidates[name].heard))
+        wanted = [(int(at), p.played_length) for k in chosen if (p := plans[own[k]][2]) for at in p.played]
         played = iter(cut(reference, wanted) if wanted else [])
-        for n in own:
-            _, line, where = plans[n]
+        for k in chosen:
+            where = plans[own[k]][2]
             proof = None
             if where is not None:
-                proof = prove(where, in_mixture[n], [next(played) for _ in where.played], rate=rate)
-            proofs.setdefault(reference.name, []).append((line, proof))
-    return proofs
+                proof = prove(where, in_mixture[own[k]], [next(played) for _ in where.played], rate=rate)
+            out.setdefault(name, []).append(replace(lines[k], proof=proof))
+    return out
 
 
-def _concluded(candidate: _Candidate, proofs: Sequence[tuple[Heard, Proof | None]], rate: int, factor: int) -> Location:
-    """One location out of the stretches that were proved."""
+def _at_full_rate(line: Heard, factor: int) -> Heard:
+    return replace(
+        line,
+        start=line.start * factor,
+        stop=line.stop * factor,
+        delay=line.delay * factor,
+        pivot=line.pivot * factor,
+    )
+
+
+def _chosen(lines: Sequence[_Line], n_heard: int) -> list[int]:
+    """The lines to prove: those of the search, but the one that explains most in the place of the first.
+
+    The first ``n_heard`` are those of the search, the others their rivals.
+    """
+    likely = [n for n, one in enumerate(lines) if one.likely]
+    best = max(likely, key=lambda n: lines[n].explained, default=None)
+    passages = list(range(n_heard))
+    if best is None or best < n_heard or (n_heard and lines[best].explained <= _MORE * lines[0].explained):
+        return passages or ([] if best is None else [best])
+    kept = [n for n in passages if n and _apart(lines[n].line, lines[best].line)]
+    return [best, *kept]
+
+
+def _apart(one: Heard, other: Heard) -> bool:
+    """Whether two stretches share less than half of the first."""
+    return min(one.stop, other.stop) - max(one.start, other.start) < 0.5 * (one.stop - one.start)
+
+
+def _concluded(candidate: _Candidate, lines: Sequence[_Line], rate: int, factor: int) -> Location:
+    """One location out of the lines that were proved."""
     if candidate.reason:
         return Location(0, present=False, confidence=1.0, remarks=(candidate.reason,))
-    if not proofs:
+    if not lines:
         best = candidate.found.places[0]
         votes, windows = int(np.sum(np.nan_to_num(best.evidence) >= 3)), int(np.isfinite(best.evidence).sum())
         remark = f"{votes} of {windows} windows agree on a place, no more than chance gives"
         return _refused(best.false_alarm, candidate.side, votes, windows, remark)
-    proved = [(line, proof) for line, proof in proofs if proof is not None and proof.votes and proof.false_alarm < 1e-3]
+    proved = [(one.line, one.proof) for one in lines if one.proof is not None and one.proved]
     if not proved:
-        line, proof = proofs[0]
-        if proof is None:
+        one = lines[0]
+        if one.proof is None:
             remark = "the two overlap for too short a time to be sure"
-            return _refused(line.false_alarm, candidate.side, 0, 0, remark)
-        remark = f"{proof.votes} of {proof.windows} windows at the full rate confirm the place, too few"
-        return _refused(line.false_alarm, candidate.side, proof.votes, proof.windows, remark)
+            return _refused(one.line.false_alarm, candidate.side, 0, 0, remark)
+        votes, windows = one.proof.votes, one.proof.windows
+        remark = f"{votes} of {windows} windows at the full rate confirm the place, too few"
+        if one.proof.false_alarm < FALSE_PROOF:
+            remark = f"{votes} of {windows} windows are heard at the same time, but each in another way, as by chance"
+        return _refused(one.line.false_alarm, candidate.side, votes, windows, remark)
     line, proof = proved[0]
     ppm = _ppm(proof.slope)
     passages = _passages(proved, rate)
@@ -287,7 +383,7 @@ def _concluded(candidate: _Candidate, proofs: Sequence[tuple[Heard, Proof | None
     if candidate.side < _AMBIGUOUS and candidate.next_best is not None:
         other = candidate.next_best[0] * factor / rate
         remarks.append(
-            f"it fits almost as well at {other:.3f} s: a loop or a repeat; the place with most evidence was taken"
+            f"it fits almost as well at {other:.3f} s: a loop or a repeat; the place that explains most was taken"
         )
     if len(passages) > 1:
         starts = ", ".join(f"{passage.start_seconds:.1f}" for passage in passages)
@@ -299,7 +395,7 @@ def _concluded(candidate: _Candidate, proofs: Sequence[tuple[Heard, Proof | None
     return Location(
         delay_samples=_delay_in_the_middle(line, proof),
         present=True,
-        confidence=1 - max(line.false_alarm, proof.false_alarm),
+        confidence=1 - min(_FALSE_ALARM, max(line.false_alarm, proof.false_alarm)),
         polarity=proof.polarity,
         peak_to_side=candidate.side,
         votes=proof.votes,

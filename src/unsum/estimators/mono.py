@@ -1,12 +1,13 @@
 """A source as the search hears it: one channel, at a low rate."""
 
 from collections.abc import Callable, Iterator
-from itertools import chain
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import scipy.signal
 from numpy.typing import NDArray
 
+from unsum.dsp.decimation import decimated as decimated_blocks
 from unsum.problem import AudioSource, as_float
 
 SEARCH_RATE = 8000  # the search runs at this rate or somewhat above
@@ -19,11 +20,57 @@ def search_factor(sample_rate: int) -> int:
     return max(1, sample_rate // SEARCH_RATE)
 
 
+@dataclass(frozen=True, slots=True)
+class TappedSource:
+    """A source whose blocks are shown to somebody else on their way."""
+
+    source: AudioSource
+    show: Callable[[NDArray[Any]], None]
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def sample_rate(self) -> int:
+        return self.source.sample_rate
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.source.channels
+
+    @property
+    def bits(self) -> int | None:
+        return self.source.bits
+
+    @property
+    def lossless(self) -> bool:
+        return self.source.lossless
+
+    @property
+    def samples(self) -> int | None:
+        return self.source.samples
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        for block in self.source.blocks():
+            self.show(block)
+            yield block
+
+
 def mono(source: AudioSource) -> Iterator[NDArray[np.float32]]:
-    """One channel out of all, no two with the same weight: a channel turned over must not silence another."""
-    weights = 0.8 ** np.arange(len(source.channels))
+    """One channel out of all, no two with the same weight: a channel turned over must not silence another.
+
+    Raises
+    ------
+    InputError
+        If a floating point sample is not a number.
+    """
+    scale = 1.0 if source.bits is None else 2.0 ** (1 - source.bits)
+    weights = (scale * 0.8 ** np.arange(len(source.channels))).astype(np.float32)
     for block in source.blocks():
-        yield (weights @ as_float(block, source.bits)).astype(np.float32)
+        if source.bits is None:
+            as_float(block, None)  # refuses what is not a number
+        yield weights @ block.astype(np.float32)
 
 
 def decimated(
@@ -35,18 +82,14 @@ def decimated(
     ----------
     passes : which pass over the source this is, of how many, for ``progress``
     """
-    half = 10 * factor if factor > 1 else 0
-    taps = np.asarray(scipy.signal.firwin(2 * half + 1, 0.9 / factor), np.float32) if half else np.ones(1, np.float32)
-    rest = np.zeros(half, np.float32)
+    return decimated_blocks(_told(source, progress, passes), factor)
+
+
+def _told(source: AudioSource, progress: Progress | None, passes: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
     done = 0
-    for block in chain(mono(source), [np.zeros(half, np.float32)]):
+    for block in mono(source):
         done += len(block)
         if progress is not None:
             total = max(source.samples or 0, done)
             progress(passes[0] * total + done, passes[1] * total, "locating")
-        rest = np.concatenate([rest, block])
-        count = max(0, (len(rest) - 2 * half - 1) // factor + 1)
-        if count:
-            used = rest[: (count - 1) * factor + 2 * half + 1]
-            yield np.asarray(scipy.signal.upfirdn(taps, used, down=factor), np.float32)[2 * half // factor :][:count]
-            rest = rest[count * factor :]
+        yield block

@@ -15,6 +15,7 @@ _MISSED = 0.01  # a reference goes on where so many windows in a row may well sa
 _SAYS_LITTLE = 1.5  # nats
 _AS_GOOD = 0.99
 _MOST_AT_AN_END = 5.0  # nats
+_RIVAL = 0.5  # of the rank of the best
 _CLEARLY = 1.0  # nats over even that a window needs to lengthen a stretch
 
 
@@ -65,6 +66,7 @@ def heard_stretches(
     heard: list[Heard] = []
     left = [_in_mixture_time(place, found, swapped=swapped) for place in places]
     free = [np.array(place.evidence) for place in places]
+    lengths = reference_length, mixture_length
     for _ in range(_MOST_PASSAGES):
         judged = [judge(one, places=max(1.0, trial / 2)) for one, trial in zip(free, trials, strict=True)]
         sure = [n for n, (chance, _) in enumerate(judged) if chance <= false_alarm]
@@ -72,29 +74,72 @@ def heard_stretches(
             break
         most = max(judged[n][1] for n in sure)
         n = next(n for n in sure if judged[n][1] >= _AS_GOOD * most)
-        starts = left[n]
         first, stop = _extent(free[n])
-        line = places[n]
-        delay, slope, pivot = line.delay, line.slope, line.pivot
-        if swapped:
-            delay, slope, pivot = -delay, -slope, pivot + delay
-        begin = Heard(0.0, 0.0, delay, slope, pivot, judged[n][1], judged[n][0])
-        a, b = float(starts[first]), float(starts[stop - 1]) + window
-        if first == 0 or not np.isfinite(free[n][:first]).any():
-            a = -math.inf
-        if stop == len(starts) or not np.isfinite(free[n][stop:]).any():
-            b = math.inf
-        ends = begin.delay_at(0.0), reference_length + begin.delay_at(reference_length)
-        a, b = max(a, 0.0, ends[0]), min(b, float(mixture_length), ends[1])
+        one = _stretch(places[n], free[n], (first, stop), left[n], swapped=swapped, window=window, lengths=lengths)
+        a, b = one.start, one.stop
         for other in heard:
             a = max(a, other.stop) if other.start <= a < other.stop else a
             b = min(b, other.start) if other.start < b <= other.stop else b
         if b > a:
-            heard.append(replace(begin, start=a, stop=b))
+            heard.append(replace(one, start=a, stop=b, rank=judged[n][1], false_alarm=judged[n][0]))
         for evidence, at in zip(free, left, strict=True):
             evidence[(np.minimum(at + window, b) - np.maximum(at, a) > window / 2) & np.isfinite(evidence)] = 0.0
         free[n][first:stop] = np.where(np.isfinite(free[n][first:stop]), 0.0, np.nan)
     return _joined(heard)
+
+
+def rivals(
+    found: Search, heard: Sequence[Heard], *, swapped: bool, reference_length: int, mixture_length: int, most: int
+) -> list[Heard]:
+    """Other lines that may be as good: where a sound repeats itself, evidence by windows is no judge among repeats."""
+    sign = -1 if swapped else 1
+    taken = {(one.delay, one.slope) for one in heard}
+    least = _RIVAL * max((place.rank for place in found.places), default=0.0)
+    out = []
+    for place in sorted(found.places, key=lambda place: -place.rank):
+        if len(out) == most or place.rank < least:
+            break
+        if (sign * place.delay, sign * place.slope) in taken:
+            continue
+        at = _in_mixture_time(place, found, swapped=swapped)
+        extent = _extent(place.evidence)
+        one = _stretch(
+            place,
+            place.evidence,
+            extent,
+            at,
+            swapped=swapped,
+            window=found.windows.length,
+            lengths=(reference_length, mixture_length),
+        )
+        if one.stop > one.start:
+            out.append(one)
+    return out
+
+
+def _stretch(
+    place: Place,
+    evidence: NDArray[np.float64],
+    extent: tuple[int, int],
+    at: NDArray[np.float64],
+    *,
+    swapped: bool,
+    window: int,
+    lengths: tuple[int, int],
+) -> Heard:
+    """Windows ``extent`` of a place as a stretch of mixture time; all of the overlap where no window is beyond."""
+    delay, slope, pivot = place.delay, place.slope, place.pivot
+    if swapped:
+        delay, slope, pivot = -delay, -slope, pivot + delay
+    line = Heard(0.0, 0.0, delay, slope, pivot, place.rank, place.false_alarm)
+    first, stop = extent
+    a, b = float(at[first]), float(at[stop - 1]) + window
+    if first == 0 or not np.isfinite(evidence[:first]).any():
+        a = -math.inf
+    if stop == len(at) or not np.isfinite(evidence[stop:]).any():
+        b = math.inf
+    ends = line.delay_at(0.0), lengths[0] + line.delay_at(lengths[0])
+    return replace(line, start=max(a, 0.0, ends[0]), stop=min(b, float(lengths[1]), ends[1]))
 
 
 def _in_mixture_time(place: Place, found: Search, *, swapped: bool) -> NDArray[np.float64]:

@@ -19,9 +19,7 @@ MOST_SPEED = 0.0625
 _STEP = 0.002
 _FINE_STEPS = 9  # on either side of a speed of the grid
 _LONGEST = 1 << 12  # samples of a window at half the rate of the search
-_PIECES = 12
-_FEWEST_PIECES = 4
-_PIECE_HOURS = 5.0  # at each speed: so many pieces an hour that passes, fewer for more
+_PIECES = 5
 _FALSE_ALARM = 1e-4
 _BEST = 3
 _AROUND_SECONDS = 3.0
@@ -32,7 +30,7 @@ Sound = NDArray[np.float32]
 
 
 def find_speeds(
-    mixture: Callable[[int], Iterable[Sound]], sounds: Mapping[str, Sound], *, sample_rate: float
+    mixture: Callable[[int], Iterable[Sound]], sounds: Mapping[str, Sound], *, length: int, sample_rate: float
 ) -> dict[str, Heard]:
     """Where references are heard at another speed, in samples of the search; without those that are not.
 
@@ -40,8 +38,8 @@ def find_speeds(
     ----------
     mixture : blocks (samples,) of it from its start, at the rate of the search over the number given
     sounds : references (samples,) by name
+    length : of the mixture, in samples of the search
     """
-    length = sum(len(block) for block in mixture(2)) * 2
     out: dict[str, Heard] = {}
     for name, sound in sounds.items():
         if min(length, len(sound)) < _SHORTEST_SECONDS * sample_rate:
@@ -70,9 +68,8 @@ def _one(
     """The line along which one is heard; ``turned`` is the shorter of both, tried at every speed."""
     speeds = np.arange(-MOST_SPEED, MOST_SPEED + _STEP / 2, _STEP)
     speeds = speeds[np.abs(speeds) > 2 * MOST_DRIFT]
-    pieces = int(np.clip(_PIECE_HOURS * 3600 * rate / length, _FEWEST_PIECES, _PIECES))
     low = _halved(turned)
-    windows = [_windows(_at_speed(low, speed, swapped), rate / 2, pieces, swapped, _LONGEST) for speed in speeds]
+    windows = [_windows(_at_speed(low, speed, swapped), rate / 2, _PIECES, swapped, _LONGEST) for speed in speeds]
     found = search(windows, passing(), sample_rate=rate / 2, phases=not swapped, most_drift=0.7 * _STEP)
     likely = [
         (place.rank, float(speed), 2 * place.delay)

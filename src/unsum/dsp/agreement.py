@@ -1,0 +1,115 @@
+"""Whether windows of two sounds agree on *how* one went into the other, and not just on when.
+
+The correlations of all windows are added up with their signs along straight lines::
+
+    peak[k] = max over slopes of (sum over windows of c_n[k + slope * t_n])**2 / (windows * variance[k])
+
+What went one way into the other gives each window the same response and the sum grows with the number of windows; what
+merely beats in time, onset by onset, gives each another. By chance a peak is a chi-square variable of one degree of
+freedom. Where both sounds repeat themselves chance repeats itself too: then all lags have such peaks, and those far
+from the place tell how much that is. Only lags at which the clean sound is like itself are left out of this, for there
+a true match has its side peaks.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+from scipy.special import chdtrc, chdtri
+
+_LOUDEST = 8.0  # standard deviations: no window alone makes a peak
+_VARIANCE_LAGS = 256
+_NEIGHBOURS = 16  # lags around a side peak that belong to it
+_SIDE_PEAK = 3.0  # of the height that chance gives: one that is foreseen so high is left out
+_STEP = 0.7  # lags at the ends by which two slopes differ
+_MOST_SLOPES = 400
+_LEAST_FAR = 4  # of all far lags one in so many is used in any case
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What windows say together.
+
+    Attributes
+    ----------
+    chance : how often chance agrees as well, anywhere near the place
+    explained : height of the highest peak, however loud its windows; grows with what is explained of the sound
+    """
+
+    chance: float
+    explained: float
+
+    @property
+    def nats(self) -> float:
+        return -math.log(max(self.chance, 1e-300))
+
+
+def agreement(
+    correlations: NDArray[np.floating],
+    own: NDArray[np.floating],
+    time: NDArray[np.float64],
+    *,
+    near: int,
+    guard: int,
+    most_drift: float,
+) -> Agreement:
+    """Judge correlations of windows along a line.
+
+    Parameters
+    ----------
+    correlations : (windows, lags)
+        Lag 0 is in the middle; rows of zeros do not count.
+    own : (windows, lags)
+        Those of the clean sound with itself.
+    time : (windows,) in samples
+    near : lags on either side of 0 at which the sound may be
+    guard : further lags that may hold its reverberation
+    most_drift : slopes up to this are tried
+    """
+    power = np.mean(np.square(correlations, dtype=np.float64), axis=1)
+    heard = power > 0
+    n_windows, lags = int(heard.sum()), correlations.shape[1]
+    if n_windows < 2:
+        return Agreement(1.0, 0.0)
+    rows = (correlations[heard] / np.sqrt(power[heard])[:, None]).astype(np.float32)
+    time = time[heard] - time[heard].mean()
+    steps = min(_MOST_SLOPES // 2, math.ceil(most_drift * float(np.abs(time).max()) / _STEP))
+    slopes = np.linspace(-most_drift, most_drift, 2 * steps + 1)
+    bounded = np.clip(rows, -_LOUDEST, _LOUDEST)
+    variance = np.maximum(scipy.ndimage.uniform_filter1d(np.mean(bounded**2, axis=0), _VARIANCE_LAGS), 1.0)
+    peaks = _highest(bounded, time, slopes) / variance
+    middle = lags // 2
+    close = np.arange(max(0, middle - near), min(lags, middle + near))
+    at = int(close[peaks[close].argmax()])
+    chance_peaks = chdtri(1, 1 / (lags * len(slopes)))
+    repeated = np.mean(own[heard] / np.maximum(np.abs(own[heard]).max(axis=1, keepdims=True), 1e-30), axis=0)
+    foreseen = peaks[at] * scipy.ndimage.maximum_filter1d(repeated**2, 2 * _NEIGHBOURS + 1)
+    foreseen = np.roll(foreseen, at - middle)
+    far = np.flatnonzero(np.abs(np.arange(lags) - middle) >= near + guard)
+    free = far[foreseen[far] < _SIDE_PEAK * chance_peaks / 10]
+    if len(free) < len(far) // _LEAST_FAR:
+        free = far[np.argsort(foreseen[far])[: len(far) // _LEAST_FAR]]
+    inflated = max(1.0, float(peaks[free].max(initial=0.0)) / chance_peaks)
+    chance = len(close) * len(slopes) * float(chdtrc(1, peaks[at] / inflated))
+    around = slice(max(0, middle - near), middle + near)
+    return Agreement(min(1.0, chance), float(_highest(rows, time, slopes, around).max()))
+
+
+def _highest(
+    rows: NDArray[np.float32], time: NDArray[np.float64], slopes: NDArray[np.float64], around: slice = slice(None)
+) -> NDArray[np.float64]:
+    """The highest squared sum of rows (windows, lags) over all slopes, at the lags asked for."""
+    turns = np.rint(slopes[:, None] * time).astype(int)
+    margin = int(np.abs(turns).max(initial=0))
+    padded = np.pad(rows, ((0, 0), (margin, margin)))
+    first, stop, _ = around.indices(rows.shape[1])
+    best = np.zeros(stop - first, np.float32)
+    # Slopes that turn all windows alike are one.
+    for turn in np.unique(turns, axis=0):
+        total = np.zeros(stop - first, np.float32)
+        for row, by in zip(padded, turn, strict=True):
+            total += row[margin + first + by : margin + stop + by]
+        np.maximum(best, total * total, out=best)
+    return best.astype(np.float64) / len(rows)

@@ -1,0 +1,73 @@
+"""Windows that agree on how a sound went into another, and windows that merely beat in time."""
+
+import numpy as np
+import pytest
+
+from unsum.dsp.agreement import agreement
+
+HOW = {"near": 100, "guard": 50, "most_drift": 0.0}
+LAGS = 1024
+
+
+def rows(rng, n_windows, response, *, level):
+    """Correlations that are noise with one response of some standard deviations, 20 lags late."""
+    out = rng.standard_normal((n_windows, LAGS))
+    out[:, LAGS // 2 + 20 : LAGS // 2 + 20 + len(response)] += level * np.asarray(response)
+    return out
+
+
+def alone(n_windows):
+    """A sound that is like itself at no other lag."""
+    out = np.zeros((n_windows, LAGS))
+    out[:, LAGS // 2] = 1.0
+    return out
+
+
+def judged(correlations, **how):
+    time = np.arange(len(correlations), dtype=np.float64) * 1000
+    return agreement(correlations, alone(len(correlations)), time, **{**HOW, **how})
+
+
+def test_chance_agrees_about_as_often_as_is_said(rng):
+    found = [judged(rng.standard_normal((12, LAGS))).chance for _ in range(400)]
+    assert np.mean(np.array(found) < 0.05) < 0.08
+    assert min(found) > 1e-5
+
+
+def test_a_response_too_low_to_be_seen_in_one_window_is_heard_by_all_together(rng):
+    assert judged(rows(rng, 20, [1.0], level=2.0)).nats > 15
+
+
+def test_windows_that_beat_in_time_but_each_in_its_own_way_do_not_agree(rng):
+    """Twice the noise around the place: an onset on an onset."""
+    correlations = rng.standard_normal((20, LAGS))
+    correlations[:, LAGS // 2 - 100 : LAGS // 2 + 100] *= 2
+    assert judged(correlations).nats < 4
+
+
+def test_two_loops_in_step_say_the_same_again_and_again_and_that_is_chance(rng):
+    assert judged(np.repeat(rng.standard_normal((1, LAGS)), 20, axis=0)).nats < 4
+
+
+def test_clocks_that_differ_are_followed(rng):
+    correlations = rng.standard_normal((20, LAGS))
+    for n, row in enumerate(correlations):
+        row[LAGS // 2 + round(0.002 * 1000 * (n - 9.5))] += 3
+    assert judged(correlations, most_drift=0.003).nats > 15
+    assert judged(correlations).nats < 5
+
+
+def test_the_better_of_two_near_repeats_explains_more(rng):
+    noise = rng.standard_normal((16, LAGS))
+    both = [judged(noise + rows(rng, 16, [1.0], level=level) * 0.5).explained for level in (40.0, 30.0)]
+    assert both[0] > 1.1 * both[1]
+
+
+@pytest.mark.parametrize("n_windows", [0, 1])
+def test_one_window_alone_agrees_with_nobody(rng, n_windows):
+    found = judged(rows(rng, n_windows, [1.0], level=50))
+    assert (found.chance, found.explained) == (1.0, 0.0)
+
+
+def test_silent_windows_do_not_count():
+    assert judged(np.zeros((5, LAGS))).chance == 1.0
