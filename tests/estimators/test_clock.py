@@ -219,3 +219,11 @@ def test_a_real_clock_is_found_and_one_that_agrees_left_alone(audio_root, name, 
     found = fit_clock(sources[0], sources[1], locate_reference(sources[0], sources[1]))
     assert abs(found.warp.clock_ppm - ppm) < 2
     assert found.null_db <= found.null_db_before - gain_db
+
+
+def test_the_delay_is_true_where_the_place_was_rough(rng):
+    # A start that the filter makes up for stays as it is; the delay that is told must not lean on it.
+    true = TimeWarp(-1.5 + 20.37 / RATE, 0.0)
+    reference, mixture = played(rng, true.reference_time)
+    found = fit_warp(mixture + like(rng, mixture, 10), reference, sample_rate=RATE, start=TimeWarp(-1.5))
+    assert abs(found.delay_samples - true.delay_seconds * RATE) < max(4 * found.delay_stderr_samples, 0.005)

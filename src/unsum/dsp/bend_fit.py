@@ -32,8 +32,9 @@ class Nodes:
 
     @classmethod
     def over(cls, first: float, last: float, step: float) -> "Nodes":
-        """Nodes that carry a bend between two times, with what its ends need beyond them."""
-        return cls(first - 2 * step, step, int(np.ceil((last - first) / step)) + 5)
+        """Nodes that carry a bend between two times, with what its ends need beyond them; at multiples of the step."""
+        start = int(np.floor(first / step))
+        return cls((start - 2) * step, step, int(np.ceil(last / step)) - start + 5)
 
     def bend(self, offsets: NDArray[np.float64]) -> Bend:
         return Bend(self.start, self.step, tuple(float(one) for one in offsets))
@@ -48,7 +49,10 @@ class Nodes:
 
     def resampled(self, bend: Bend) -> NDArray[np.float64]:
         """The offsets at these nodes that give the values of another bend there."""
-        values = bend(self.start + self.step * np.arange(self.count, dtype=np.float64))
+        return self.through(bend(self.start + self.step * np.arange(self.count, dtype=np.float64)))
+
+    def through(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The offsets of the bend that has these values at the nodes."""
         bands = np.full((2, self.count), 1 / 6)
         bands[1] = 4 / 6
         bands[1, [0, -1]] = 5 / 6  # the first and the last offset go on for ever

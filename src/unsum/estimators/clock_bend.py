@@ -1,5 +1,7 @@
 """A clock that runs unevenly: wow, flutter, a clock that warms up. Followed first, then fitted with the filter."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +14,7 @@ from unsum.dsp.time_fit import (
     FilterInLoop,
     fit_filters,
     image_slope,
+    newton_step,
     residual_rows,
     side_by_side,
     whitener_of,
@@ -88,14 +91,14 @@ def _smooth(nodes: Nodes, clear: Frames, scene: Scene, stiffness: float) -> NDAr
     return offsets / scene.rate
 
 
-def fit_bend(scene: Scene, warp: TimeWarp) -> TimeWarp:
+def fit_bend(scene: Scene, warp: TimeWarp, *, steps: Sequence[float] = _STEPS) -> TimeWarp:
     """The bend that leaves least, from one that is right to a few samples.
 
-    Nodes come closer for as long as rows between the fitted ones gain by it.
+    Nodes come closer, ``steps`` seconds apart, for as long as rows between the fitted ones gain by it.
     """
     assert warp.bend is not None
     best, depth = warp, np.inf
-    for step in _STEPS:
+    for step in steps:
         nodes = Nodes.over(scene.start, scene.stop, step)
         bends = replace(best, bend=nodes.bend(nodes.resampled(best.bend or warp.bend)))
         found = _newton(scene, bends, nodes)
@@ -156,6 +159,35 @@ def _system(nodes: Nodes, fit: FilterInLoop, samples_per_second: float) -> Splin
         weight = 1 / max(float(power[c]), floor)
         system.add(fit.rows.seconds[counting], slope[c, counting], residual[c, counting], weight=weight)
     return system
+
+
+def without_line(warp: TimeWarp, first: float, last: float) -> TimeWarp:
+    """The same warp with no straight line in its bend between two times: delay and clock are those of the whole."""
+    assert warp.bend is not None
+    seconds = np.linspace(first, last, max(16, 2 * len(warp.bend.offsets_seconds)))
+    middle = 0.5 * (first + last)
+    slope, level = (float(one) for one in np.polyfit(seconds - middle, warp.bend(seconds), 1))
+    speed = 1 + 1e-6 * warp.clock_ppm
+    start, step = warp.bend.start_seconds, warp.bend.step_seconds
+    nodes = start + step * np.arange(len(warp.bend.offsets_seconds))
+    offsets = np.array(warp.bend.offsets_seconds) - level - slope * (nodes - middle)
+    return replace(
+        warp,
+        delay_seconds=(warp.delay_seconds * speed - level + slope * middle) / (speed + slope),
+        clock_ppm=warp.clock_ppm + 1e6 * slope,
+        bend=replace(warp.bend, offsets_seconds=tuple(offsets.tolist())),
+    )
+
+
+def line_stderr_ppm(scene: Scene, fit: FilterInLoop, warp: TimeWarp) -> float:
+    """The standard error of the clock of a bent warp, from what its residual says of a straight line."""
+    step = newton_step(
+        fit,
+        lambda seconds: (seconds - scene.middle)[None] * 1e-6,
+        sample_rate=scene.rate,
+        speed=1 + 1e-6 * warp.clock_ppm,
+    )
+    return math.inf if step is None else float(np.sqrt(step.covariance[0, 0]))
 
 
 def loop(scene: Scene, warp: TimeWarp, whitener: NDArray) -> FilterInLoop | None:

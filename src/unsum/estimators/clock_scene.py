@@ -17,6 +17,7 @@ Progress = Callable[[float, float, str], None]
 # Up to so much everything is looked at; of what is longer, so many excerpts.
 WHOLE_SECONDS = 96.0
 _EXCERPTS, _EXCERPT_SECONDS = 12, 8.0
+_MOST_ROWS = 2_400_000  # in all excerpts: what is fitted to them takes several hundred bytes for each
 _SHORTEST_SECONDS = 1.0
 _CHUNK_SECONDS, _SHARED_SECONDS, _MARGIN_SECONDS = 40.0, 4.0, 0.5
 _LAGS_SECONDS = -0.006, 0.0235  # of the filter in the loop
@@ -72,16 +73,16 @@ def read_scene(
     if last - first <= WHOLE_SECONDS * rate:
         ranges = [(first, last)]
     else:
-        length = round(_EXCERPT_SECONDS * rate)
+        length = min(round(_EXCERPT_SECONDS * rate), _MOST_ROWS // _EXCERPTS)
         ranges = [(int(at), int(at) + length) for at in np.linspace(first, last - length, _EXCERPTS)]
-    lags = _lags(rate, sum(b - a for a, b in ranges), min(_MOST_CHANNELS, len(reference.channels)))
+    lags = lags_for(rate, sum(b - a for a, b in ranges), min(_MOST_CHANNELS, len(reference.channels)))
     spans = []
     for a, b in ranges:
         away = abs(0.5 * (a + b) - 0.5 * (first + last)) / rate
         margin = round((0.3 + 1e-3 * min(away, 60.0) + 1e-4 * max(away - 60.0, 0.0)) * rate)
-        spans.append(Span(a, b, *_widened(needed_reference(a, b, start, lags, sample_rate=rate), margin)))
+        spans.append(Span(a, b, *widened(needed_reference(a, b, start, lags, sample_rate=rate), margin)))
     excerpts = cut_excerpts(mixture, reference, spans, progress=progress)
-    heard, played = _telling([e.mixture for e in excerpts]), _telling([e.reference for e in excerpts])
+    heard, played = telling([e.mixture for e in excerpts]), telling([e.reference for e in excerpts])
     if not heard or not played:
         return None
     return Scene(
@@ -89,7 +90,7 @@ def read_scene(
     )
 
 
-def _widened(ends: tuple[int, int], margin: int) -> tuple[int, int]:
+def widened(ends: tuple[int, int], margin: int) -> tuple[int, int]:
     return ends[0] - margin, ends[1] + margin
 
 
@@ -108,13 +109,13 @@ def overlap(lengths: tuple[int, int], warp: TimeWarp, rate: int) -> tuple[int, i
     return max(0, math.ceil(first)), min(lengths[0], math.floor(last))
 
 
-def _lags(rate: int, n_rows: int, n_references: int) -> Lags:
+def lags_for(rate: int, n_rows: int, n_references: int) -> Lags:
     first, last = (round(seconds * rate) for seconds in _LAGS_SECONDS)
     count = min(last - first, _LONGEST_FILTER // n_references, max(16, n_rows // (_ROWS_PER_TAP * n_references)))
     return Lags(-max(8, min(-first, count // 4)), count)
 
 
-def _telling(rows: Sequence[NDArray[np.float64]]) -> list[int]:
+def telling(rows: Sequence[NDArray[np.float64]]) -> list[int]:
     """The loudest few channels, none of which the ones before it explain."""
     total = np.sum([one @ one.T for one in rows], axis=0)
     kept: list[int] = []
@@ -168,7 +169,7 @@ def consecutive_scenes(
     margin = round(_MARGIN_SECONDS * rate)
 
     def place(start: int, stop: int) -> tuple[int, int]:
-        return _widened(needed_reference(start, stop, warp(), pattern.lags, sample_rate=rate), margin)
+        return widened(needed_reference(start, stop, warp(), pattern.lags, sample_rate=rate), margin)
 
     for excerpt in consecutive_excerpts(
         mixture,
@@ -180,7 +181,7 @@ def consecutive_scenes(
         place=place,
         progress=progress,
     ):
-        heard, played = _telling([excerpt.mixture]), _telling([excerpt.reference])
+        heard, played = telling([excerpt.mixture]), telling([excerpt.reference])
         if heard and played:
             own = replace(excerpt, mixture=excerpt.mixture[heard], reference=excerpt.reference[played])
             yield replace(pattern, excerpts=(own,), excluded=())

@@ -16,6 +16,9 @@ _HOPS = 4  # in a window
 # A clear height is above the highest that noise has among so many lags, by so many deviations.
 _CLEAR_ABOVE = 1.0
 _ROBUST_ROUNDS = 12
+FIRST_REACH = 0.08  # seconds that a rough place may be off
+_FEWEST_FRAMES = 4
+_TRACKED = 0.15  # of all frames: with fewer clear ones nothing can be followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,11 @@ class Frames:
     seconds: NDArray[np.float64]
     lags: NDArray[np.float64]
     clear: NDArray[np.bool_]
+
+    @property
+    def enough_clear(self) -> bool:
+        """Whether so many windows are sure that they can be followed."""
+        return bool(np.count_nonzero(self.clear) >= max(_FEWEST_FRAMES, _TRACKED * len(self.seconds)))
 
     def only_clear(self) -> "Frames":
         return Frames(self.seconds[self.clear], self.lags[self.clear], self.clear[self.clear])
