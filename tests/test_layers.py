@@ -24,7 +24,7 @@ ALLOWED = {
     "metering": {"problem", "engine", "analysis"},
     "reasons": {"timecode", "problem", "analysis", "describe", "media", "metering"},
     "removal": {"errors", "model", "problem", "engine", "analysis", "metering", "reasons", "media"},
-    "alignment": {"errors", "model", "problem", "engine", "estimators", "media"},
+    "alignment": {"errors", "model", "problem", "engine", "estimators", "describe", "media"},
     "rendering": {"errors", "model", "problem", "engine", "media", "removal"},
     "scene": {"errors", "layouts", "dsp"},
     "mixdown": {"errors", "model", "dsp", "problem", "engine", "media", "removal", "rendering", "scene"},

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from unsum.describe.timing import jump_words
 from unsum.engine import Progress, aligned_blocks
 from unsum.errors import UsageError
 from unsum.estimators.clock import ClockEstimate, fit_clock
@@ -146,8 +147,5 @@ def _labels(pair: AlignedPair) -> list[tuple[float, str]]:
     assert pair.clock is not None
     warp = pair.clock.warp
     labels = [(max(0.0, warp.delay_seconds), f"{pair.reference} begins")]
-    for jump in warp.jumps:
-        samples = round(jump.skipped_seconds * pair.sample_rate)
-        what = "skipped" if samples > 0 else "repeated"
-        labels.append((jump.at_seconds, f"{abs(samples)} samples ({1000 * abs(jump.skipped_seconds):.3f} ms) {what}"))
+    labels += jump_words(warp, sample_rate=pair.sample_rate)
     return sorted(labels)

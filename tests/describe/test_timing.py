@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import floats, sampled_from
 
-from unsum.describe.timing import Timing, describe_timing, on_bins, strongest_arrival, timing_words
-from unsum.model import Contribution, TimeWarp
+from unsum.describe.timing import Timing, describe_timing, jump_words, on_bins, strongest_arrival, timing_words
+from unsum.model import Contribution, Jump, TimeWarp
 
 RATE = 48000
 N_TAPS = 512
@@ -126,5 +126,16 @@ def test_the_stated_error_of_the_delay_is_the_one_that_noise_on_the_taps_makes(r
         for _ in range(300)
     ]
     spread = np.std([timing.delay_samples for timing in found])
-    stated = np.mean([timing.delay_stderr_seconds * 48000 for timing in found])
+    stated = np.mean([(timing.delay_stderr_seconds or 0.0) * 48000 for timing in found])
     assert stated == pytest.approx(spread, rel=0.2)
+
+
+def test_jumps_in_words_tell_what_is_heard():
+    # Three buffers lost, one repeated, then the player pauses for three seconds and goes on.
+    warp = TimeWarp(0.0, jumps=(Jump(5.0, 0.009), Jump(6.0, -0.009), Jump(10.0, -20.0), Jump(13.0, 17.0)))
+    assert jump_words(warp, sample_rate=49_000) == (
+        (5.0, "441.0 samples (9.000 ms) of it are skipped"),
+        (6.0, "441.0 samples (9.000 ms) of it are heard again"),
+        (10.0, "it is silent from here on"),
+        (13.0, "it goes on from its own 10.000 s"),
+    )

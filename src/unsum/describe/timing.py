@@ -9,13 +9,13 @@ with S the power spectrum of the reference. For a pure delay the peak of ``|c|``
 spectrum; for an equaliser it is the delay of the band where the energy is, for a room that of the direct sound.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.transforms import fast_length, irfft, rfft
-from unsum.model import Contribution
+from unsum.model import Contribution, TimeWarp
 
 _FINER = 4
 _NEWTON_STEPS = 8
@@ -191,6 +191,29 @@ def _delay_stderr(
 def timing_words(timing: Timing) -> tuple[str, ...]:
     """Delay and clock as one would say them."""
     return _delay_words(timing), _clock_words(timing)
+
+
+def jump_words(warp: TimeWarp, *, sample_rate: int) -> tuple[tuple[float, str], ...]:
+    """Where a reference jumps and what is heard then, one after the other: (mixture seconds, words)."""
+    told = []
+    straight = replace(warp, jumps=())
+    skipped = 0.0
+    for jump in warp.jumps:
+        before = straight.reference_time(jump.at_seconds) + skipped
+        skipped += jump.skipped_seconds
+        after = before + jump.skipped_seconds
+        samples = abs(jump.skipped_seconds) * sample_rate
+        size = f"{samples:.1f} samples ({1000 * abs(jump.skipped_seconds):.3f} ms)"
+        if after < 0:
+            words = "it is silent from here on"
+        elif before < 0:
+            words = f"it goes on from its own {after:.3f} s"
+        elif jump.skipped_seconds > 0:
+            words = f"{size} of it are skipped"
+        else:
+            words = f"{size} of it are heard again"
+        told.append((jump.at_seconds, words))
+    return tuple(told)
 
 
 def _delay_words(timing: Timing) -> str:

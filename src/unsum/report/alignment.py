@@ -5,7 +5,7 @@ import math
 import textwrap
 
 from unsum.alignment import AlignedPair
-from unsum.model import Jump
+from unsum.describe.timing import jump_words
 from unsum.timecode import clock_time
 
 WIDTH = 79
@@ -29,7 +29,8 @@ def alignment_text(pair: AlignedPair) -> str:
         lines.append(
             f"  bend      {min(offsets):+.3f} to {max(offsets):+.3f} ms, a value every {warp.bend.step_seconds:g} s"
         )
-    lines += [_jump(jump, rate) for jump in warp.jumps[:_MOST_JUMPS]]
+    jumps = jump_words(warp, sample_rate=rate)[:_MOST_JUMPS]
+    lines += [f"  jump      {clock_time(at)}: {words}" for at, words in jumps]
     if len(warp.jumps) > _MOST_JUMPS:
         lines.append(f"  and {len(warp.jumps) - _MOST_JUMPS} more jumps")
     lines.append(f"  kind      {clock.kind}; polarity {'upright' if pair.location.polarity > 0 else 'inverted'}")
@@ -52,12 +53,6 @@ def alignment_text(pair: AlignedPair) -> str:
 def _value(name: str, value: str, stderr: float, unit: str) -> str:
     sure = f" ± {stderr:.2g}" if math.isfinite(stderr) else ", not determined by the audio"
     return f"  {name:9} {value} {unit}{sure}"
-
-
-def _jump(jump: Jump, rate: int) -> str:
-    samples = jump.skipped_seconds * rate
-    what = "skipped" if samples > 0 else "heard again, or a pause"
-    return f"  jump      {clock_time(jump.at_seconds)}: {abs(samples):.1f} samples {what}"
 
 
 def alignment_json(pair: AlignedPair) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 
 from unsum.analysis import Analysis, Step
 from unsum.describe.mixer import Mixer, describe_mixer, mixer_words
-from unsum.describe.timing import Timing, describe_timing, timing_words
+from unsum.describe.timing import Timing, describe_timing, jump_words, timing_words
 from unsum.removal import Removal
 from unsum.timecode import clock_time
 
 WIDTH = 79
+_MOST_JUMPS = 8
 
 
 def removal_text(removal: Removal, *, verbose: bool = False) -> str:
@@ -24,6 +25,11 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
     for name in analysis.model.contributions:
         lines += textwrap.wrap(reference_sentence(removal, name), WIDTH, subsequent_indent="  ")
         part = analysis.model.contributions[name]
+        if part.present:
+            jumps = jump_words(part.warp, sample_rate=analysis.model.sample_rate)
+            lines += [f"  {clock_time(at)}: {words}" for at, words in jumps[:_MOST_JUMPS]]
+            if len(jumps) > _MOST_JUMPS:
+                lines.append(f"  and {len(jumps) - _MOST_JUMPS} more jumps")
         if verbose and part.present:
             timing, mixer = describe(analysis, name)
             words = "; ".join((*timing_words(timing), *mixer_words(mixer)))
