@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from unsum.api import align, inspect, null, recover, recover_all, remove, render
+    from unsum.api import align, explain, inspect, null, recover, recover_all, remove, render
     from unsum.errors import UnsumError
 
-__all__ = ["UnsumError", "align", "inspect", "null", "recover", "recover_all", "remove", "render"]
+__all__ = ["UnsumError", "align", "explain", "inspect", "null", "recover", "recover_all", "remove", "render"]
 
 
 def __getattr__(name: str):

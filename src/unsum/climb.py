@@ -245,6 +245,8 @@ class Climb:
         """How far the filters of a model can be trusted; without a variance they are exact."""
         assert equations.spectra is not None
         power = equations.spectra.matrix().diagonal(axis1=1, axis2=2).real.T
+        # One tap has no history: only the rows themselves count, as they do for the image.
+        energy = equations.restrict(first_lag=max(0, equations.first_lag), n_taps=1).reference_energy
         found: dict[str, Response] = {}
         row = 0
         for name, count in self.channels.items():
@@ -254,7 +256,7 @@ class Climb:
             alone[:, own] = model.contributions[name].filters
             image = np.einsum("ckp,ckp->c", alone, equations.matvec(alone))
             sure = np.zeros((len(image), count, power.shape[1])) if variance is None else variance[:, own]
-            found[name] = Response(power[own], sure, (equations.reference_energy[own], np.maximum(image, 0.0)))
+            found[name] = Response(power[own], sure, (energy[own], np.maximum(image, 0.0)))
         return found
 
 

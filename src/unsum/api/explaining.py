@@ -88,6 +88,7 @@ def save_explanation(explanation: "Explanation", path: Path, *, overwrite: bool 
     ------
     OutputExistsError, OutputError
     """
+    from unsum.explanation import shared_energies
     from unsum.explanation_files import file_behind
     from unsum.report.session import record_file, save_session
 
@@ -113,6 +114,7 @@ def save_explanation(explanation: "Explanation", path: Path, *, overwrite: bool 
         references={source.name: recorded(source) for source in explanation.problem.references},
         power={name: response.power for name, response in analysis.responses.items()},
         variance={name: response.variance for name, response in analysis.responses.items()},
+        energies={name: shared_energies(analysis, name) for name in analysis.model.present},
         equalisers={name: track.eq for name, track in tracks.items()},
         rooms={name: track.room for name, track in tracks.items()},
         automation={name: track.automation for name, track in tracks.items()},

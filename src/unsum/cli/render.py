@@ -9,8 +9,8 @@ PATH = click.Path(path_type=Path, readable=False)
 
 
 @click.command(name="render")
-@click.argument("session", metavar="SESSION.mix.json", type=PATH)
-@click.option("-o", "--output", type=PATH, help="The file to write. [default: SESSION.render.wav]")
+@click.argument("session", metavar="SESSION.mix.json|SCENE.toml", type=PATH)
+@click.option("-o", "--output", type=PATH, help="The file to write. [default: SESSION.render.wav, SCENE.wav]")
 @click.option("--out-dir", type=PATH, help="The folder to write to; made if missing.")
 @click.option(
     "--with",
@@ -40,6 +40,9 @@ def render_command(
     SESSION.mix.json is what `unsum remove` wrote beside its output. With --onto
     and that output, the sum is the mixture again. FILE may be FILE#a:1 or
     FILE#a:1[FL,FR].
+
+    SCENE.toml says which tracks to mix and what to do to each: gain, delay, pan,
+    equaliser, reverb. docs/scene.md tells its keys.
     """
     from unsum import api
     from unsum.cli.progress import ProgressDisplay

@@ -30,6 +30,7 @@ from unsum.problem import Problem, as_float
 # Taps on either side of none, at most: a delay may move so far.
 _MOST_LAGS = 16
 _ROWS_PER_UNKNOWN = 20
+_SILENT = 1e-12  # of the energy of the loudest track
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,9 @@ def _solved(equations: NormalEquations, widths: Mapping[str, int], start: int, s
     # What is left is taken as white: a frame is too short to tell more.
     free = max(equations.n_rows - equations.n_unknowns, 1)
     density = np.repeat(equations.residual_energy(fit.filters)[:, None] / free, n_bins, axis=1)
-    tiny = TINY_RIDGE * np.maximum(equations.reference_energy, np.finfo(float).tiny)
+    energy = equations.reference_energy
+    # A track that is silent in the frame knows nothing; how little need not overflow.
+    tiny = TINY_RIDGE * np.maximum(energy, max(_SILENT * float(np.max(energy)), np.finfo(float).eps))
     variance = filter_variance(equations, density, np.repeat(tiny[:, None], n_bins, axis=1))
     power = spectra.matrix().diagonal(axis1=1, axis2=2).real.T
     rows, at = {}, 0

@@ -6,7 +6,8 @@ by name, for a file of their own. ``mix.schema.json`` says what every field mean
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import PureWindowsPath
 from typing import Any
@@ -16,15 +17,26 @@ from numpy.typing import NDArray
 
 from unsum import __version__
 from unsum.analysis import Analysis, ReferenceFinding, Step
+from unsum.automation import Automation
+from unsum.describe.eq import Equalisation
 from unsum.describe.mixer import Mixer
+from unsum.describe.room import Room
 from unsum.describe.timing import Timing
 from unsum.model import Bend, Contribution, Jump, MixModel, TimeWarp
+from unsum.report.effects_json import (
+    Arrays,
+    automation_fields,
+    equaliser_fields,
+    read_automation,
+    read_equaliser,
+    read_room,
+    room_fields,
+    value_fields,
+)
 from unsum.report.fields import Fields
 
 SCHEMA = "unsum/mix/1"
 _INLINE_VALUES = 64
-
-Arrays = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,7 @@ class Session:
     ----------
     unsum : the version that wrote it
     references, timings, mixers : by name of the reference; the last two for those that are present
+    equalisers, rooms, automation : by name of the reference, where there is one; their limits stand in the analysis
     """
 
     command: str
@@ -65,6 +78,9 @@ class Session:
     analysis: Analysis
     timings: Mapping[str, Timing]
     mixers: Mapping[str, Mixer]
+    equalisers: Mapping[str, Equalisation] = field(default_factory=dict)
+    rooms: Mapping[str, Room] = field(default_factory=dict)
+    automation: Mapping[str, Automation] = field(default_factory=dict)
     unsum: str = __version__
 
 
@@ -100,6 +116,11 @@ def document_session(fields: Fields, arrays: Mapping[str, NDArray[np.float64]]) 
     rate = fields.whole("sample_rate")
     mixture = _read_file(fields.inner("mixture"))
     references, contributions, findings, timings, mixers = {}, {}, {}, {}, {}
+    equalisers, rooms, automation = {}, {}, {}
+
+    def read_array(entry: Fields, dimensions: int) -> NDArray[np.float64]:
+        return _read_array(entry, arrays, dimensions=dimensions)
+
     for entry in fields.each("contributions"):
         name = entry.text("reference")
         if name in references:
@@ -112,6 +133,13 @@ def document_session(fields: Fields, arrays: Mapping[str, NDArray[np.float64]]) 
         if contributions[name].present:
             timings[name] = _read_timing(entry.inner("timing"), rate)
             mixers[name] = _read_mixer(entry.inner("mixer"), findings[name])
+        # What only some commands tell is absent elsewhere.
+        if entry.has("eq"):
+            equalisers[name] = read_equaliser(entry.inner("eq"), read_array)
+        if entry.has("room"):
+            rooms[name] = read_room(entry.inner("room"))
+        if entry.has("automation"):
+            automation[name] = read_automation(entry.inner("automation"), read_array)
     least, greatest = fields.numbers("residual_range", length=2)
     analysis = Analysis(
         model=MixModel(rate, mixture.channels, contributions),
@@ -122,7 +150,18 @@ def document_session(fields: Fields, arrays: Mapping[str, NDArray[np.float64]]) 
         residual_range=(least, greatest),
         limits=fields.texts("limits"),
     )
-    return Session(fields.text("command"), mixture, references, analysis, timings, mixers, unsum=fields.text("unsum"))
+    return Session(
+        fields.text("command"),
+        mixture,
+        references,
+        analysis,
+        timings,
+        mixers,
+        equalisers,
+        rooms,
+        automation,
+        unsum=fields.text("unsum"),
+    )
 
 
 def _check_channels(entry: Fields, part: Contribution, mixture: RecordedFile, reference: RecordedFile) -> None:
@@ -138,6 +177,12 @@ def _contribution_fields(session: Session, name: str, arrays: Arrays) -> dict[st
     part = session.analysis.model.contributions[name]
     finding = session.analysis.references[name]
     timing, mixer = session.timings.get(name), session.mixers.get(name)
+    eq, room, automation = session.equalisers.get(name), session.rooms.get(name), session.automation.get(name)
+    told = {
+        "eq": eq and equaliser_fields(eq, partial(_numbered_fields, arrays=arrays)),
+        "room": room and room_fields(room),
+        "automation": automation and automation_fields(automation, partial(_stored_fields, arrays=arrays)),
+    }
     return {
         "reference": name,
         "file": _file_fields(session.references[name]),
@@ -149,16 +194,17 @@ def _contribution_fields(session: Session, name: str, arrays: Arrays) -> dict[st
         },
         "timing": timing
         and {
-            "delay_seconds": _value(timing.delay_seconds, timing.delay_stderr_seconds),
-            "clock_ppm": _value(timing.clock_ppm, timing.clock_stderr_ppm),
+            "delay_seconds": value_fields(timing.delay_seconds, timing.delay_stderr_seconds),
+            "clock_ppm": value_fields(timing.clock_ppm, timing.clock_stderr_ppm),
             "jumps": _jump_fields(part.warp.jumps),
         },
         "mixer": mixer
         and {
-            "gain_db": _value(mixer.gain_db, mixer.gain_stderr_db),
+            "gain_db": value_fields(mixer.gain_db, mixer.gain_stderr_db),
             "polarity": mixer.polarity,
-            "pan_degrees": _value(mixer.pan_degrees, mixer.pan_stderr_degrees),
+            "pan_degrees": value_fields(mixer.pan_degrees, mixer.pan_stderr_degrees),
         },
+        **told,
         "image_db": None if finding.image_db is None else _level(finding.image_db),
         "model": {
             "delay_seconds": part.warp.delay_seconds,
@@ -194,6 +240,17 @@ def _array_fields(values: NDArray[np.float64], name: str, arrays: Arrays) -> dic
     return {"shape": list(values.shape), "array": name}
 
 
+def _numbered_fields(values: NDArray[np.float64], kind: str, *, arrays: Arrays) -> dict[str, Any]:
+    return _array_fields(values, f"{kind}_{len(arrays)}", arrays)
+
+
+def _stored_fields(values: NDArray[np.float64], kind: str, *, arrays: Arrays) -> dict[str, Any]:
+    """Beside the document however short: JSON has no word for values that are not known."""
+    name = f"{kind}_{len(arrays)}"
+    arrays[name] = np.ascontiguousarray(values, np.float64)
+    return {"shape": list(values.shape), "array": name}
+
+
 def _file_fields(recorded: RecordedFile) -> dict[str, Any]:
     return {
         "file": recorded.file,
@@ -214,10 +271,6 @@ def _step_fields(step: Step) -> dict[str, Any]:
         "null_db": _level(step.null_db),
         "remarks": list(step.remarks),
     }
-
-
-def _value(value: float | None, stderr: float | None) -> dict[str, float | None] | None:
-    return None if value is None else {"value": value, "stderr": stderr}
 
 
 def _level(decibels: float) -> float | str:

@@ -8,6 +8,7 @@ tells when that has changed.
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -20,16 +21,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.analysis import Analysis
+from unsum.automation import Automation
+from unsum.describe.eq import Equalisation
 from unsum.describe.mixer import describe_mixer
+from unsum.describe.room import Room
 from unsum.describe.timing import describe_timing
 from unsum.errors import InputError, UsageError
 from unsum.media.remux import reserve_output, write_error
+from unsum.report.effects_json import known
 from unsum.report.fields import Fields, damaged
 from unsum.report.mix_json import SCHEMA, Arrays, RecordedFile, Session, document_session, session_document
 
 __all__ = ["RecordedFile", "Session", "load_session", "mix_schema", "record_file", "recorded_path", "save_session"]
 
 _SUFFIX = ".json"
+
+# Of the channels of a reference, and of its image in those of the mixture.
+Energies = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def mix_schema() -> dict[str, Any]:
@@ -88,6 +96,10 @@ def save_session(
     references: Mapping[str, RecordedFile],
     power: Mapping[str, NDArray[np.float64]] | None = None,
     variance: Mapping[str, NDArray[np.float64]] | None = None,
+    energies: Mapping[str, Energies | None] | None = None,
+    equalisers: Mapping[str, Equalisation | None] | None = None,
+    rooms: Mapping[str, Room | None] | None = None,
+    automation: Mapping[str, Automation | None] | None = None,
     overwrite: bool = False,
 ) -> Session:
     """Describe an analysis and write it; a killed run leaves no half file.
@@ -99,6 +111,8 @@ def save_session(
         Spectra that tell which frequencies matter for gain, pan and delay; without one, all matter alike.
     variance : {reference: (mixture channels, reference channels, bins)}
         Of the responses; gives gain and pan their standard errors.
+    energies : {reference: as `unsum.describe.mixer.describe_mixer` takes them}
+    equalisers, rooms, automation : by name of the reference, where they are known
 
     Returns
     -------
@@ -122,7 +136,17 @@ def save_session(
     for name in model.present:
         if len(references[name].channels) != model.contributions[name].filters.shape[1]:
             raise ValueError(f"{name} has {len(references[name].channels)} channels, its filters have others")
-    session = _described(analysis, command, mixture, references, power or {}, variance or {})
+    session = _described(analysis, command, mixture, references, power or {}, variance or {}, known(energies))
+    kept = {name: _as_kept(eq) for name, eq in known(equalisers).items() if math.isfinite(eq.gain_db)}
+    # Where an equaliser turns phases it knows the polarity better than the strongest correlation does.
+    upright = {name: replace(session.mixers[name], polarity=eq.polarity) for name, eq in kept.items() if eq.bands}
+    session = replace(
+        session,
+        mixers={**session.mixers, **upright},
+        equalisers=kept,
+        rooms=known(rooms),
+        automation={name: curves for name, curves in known(automation).items() if len(curves.seconds)},
+    )
     document, arrays = session_document(session)
     packed = _packed(arrays)
     companion = path.with_suffix(".npz")
@@ -161,6 +185,7 @@ def _described(
     references: Mapping[str, RecordedFile],
     power: Mapping[str, NDArray[np.float64]],
     variance: Mapping[str, NDArray[np.float64]],
+    energies: Mapping[str, Energies],
 ) -> Session:
     model = analysis.model
     timings = {
@@ -180,6 +205,7 @@ def _described(
             channels=model.mixture_channels,
             power=power.get(name),
             variance=variance.get(name),
+            energies=energies.get(name),
             image_db=analysis.references[name].image_db,
         )
         for name in model.present
@@ -189,6 +215,11 @@ def _described(
     # The reasons stand among the limits of the whole from here on.
     mixers = {name: replace(mixer, limits=()) for name, mixer in mixers.items()}
     return Session(command, mixture, dict(references), replace(analysis, limits=limits), timings, mixers)
+
+
+def _as_kept(eq: Equalisation) -> Equalisation:
+    """An equaliser without its limits, which stand among those of the whole, and without a curve of no points."""
+    return replace(eq, limits=(), curve=eq.curve if eq.curve is not None and len(eq.curve.gain_db) else None)
 
 
 def _json_bytes(document: dict[str, Any]) -> bytes:
@@ -202,7 +233,8 @@ def _json_bytes(document: dict[str, Any]) -> bytes:
 def _packed(arrays: Arrays) -> bytes:
     if not arrays:
         return b""
-    if not all(np.isfinite(values).all() for values in arrays.values()):
+    # Curves over time have nan where a frame does not tell a value.
+    if not all(np.isfinite(values).all() for name, values in arrays.items() if not name.startswith("automation")):
         raise ValueError("filters hold NaN or infinity")
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **arrays)

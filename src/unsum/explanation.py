@@ -1,0 +1,361 @@
+"""How a mix was made from its tracks, in an engineer's words: from a problem to the settings of every track.
+
+The filters of all tracks are fitted together (`unsum.ladder`), and then read: when each track is heard, how loud and
+where, through which equaliser, in which room. What is not told by the audio is told as such.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsum.analysis import Analysis, Response, null_depth_db
+from unsum.automation import Automation, follow_tracks
+from unsum.describe.eq import Equalisation, describe_eq
+from unsum.describe.flat import FlatGain, flat_gain
+from unsum.describe.mixer import Mixer, describe_mixer
+from unsum.describe.pan import EQUAL_POWER
+from unsum.describe.room import Room, describe_room
+from unsum.describe.sends import SharedReverb, shared_reverb
+from unsum.describe.stereo import StereoPaths, describe_stereo
+from unsum.describe.timing import Timing, describe_timing
+from unsum.dsp.transforms import rfft
+from unsum.engine import Progress, subtract
+from unsum.ladder import analyse
+from unsum.metering import SubtractionMeter
+from unsum.model import Contribution
+from unsum.problem import AudioSource, Problem, as_float
+from unsum.reasons import with_reasons
+
+# Paths weaker than this beside the loudest of a track are no part of its equaliser.
+_AUDIBLE_PATH = 1e-4
+_SURE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What was done to one track.
+
+    Attributes
+    ----------
+    present : False where it is not in the mix; then nothing else is known
+    timing : by the strongest correlation, equaliser included
+    warp_samples : the delay of the model beside its filters
+    mixer : gain, polarity and pan; the gain is that of all its energy, equaliser included
+    flat : the gain where its response is flat; None where it is flat nowhere
+    paths : of a stereo track in a stereo mix
+    eq : None where the track went through a room, which hides it
+    eq_columns : channels of the track that it was read from
+    room : None where its response dies away at once
+    automation : gain, pan and delay over time, where they were asked for
+    limits : what could not be told of it, in words
+    """
+
+    name: str
+    present: bool
+    timing: Timing | None = None
+    warp_samples: float | None = None
+    mixer: Mixer | None = None
+    flat: FlatGain | None = None
+    paths: StereoPaths | None = None
+    eq: Equalisation | None = None
+    eq_columns: int = 1
+    room: Room | None = None
+    automation: Automation | None = None
+    limits: tuple[str, ...] = ()
+
+    @property
+    def fader_db(self) -> float | None:
+        """Gain beside the equaliser by the equal-power law, on the scale of the mixer; None where it is not known."""
+        return None if self.eq is None else self.eq.gain_db - 10 * math.log10(max(self.eq_columns, 1))
+
+    @property
+    def delay_samples(self) -> float:
+        """Of the track itself: an equaliser turns phases, and its own delay is not counted where it is known."""
+        assert self.timing is not None
+        if self.eq is None or not self.eq.bands or self.warp_samples is None:
+            return self.timing.delay_samples
+        return self.warp_samples + self.eq.delay_samples
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A mix taken apart into its tracks.
+
+    Attributes
+    ----------
+    analysis : `null_db` is what no track explains over the mix, all of it
+    tracks : by name, in the order they were given
+    shared_reverbs : tracks whose tails agree
+    law : the law of panning by which the mixers are told
+    window_seconds : of the fit frame by frame; None where none was asked for
+    session, residual, images, responses : the files that were written; by the name of the track
+    """
+
+    problem: Problem
+    analysis: Analysis
+    tracks: Mapping[str, Track]
+    shared_reverbs: tuple[SharedReverb, ...] = ()
+    law: str = EQUAL_POWER
+    window_seconds: float | None = None
+    session: Path | None = None
+    residual: Path | None = None
+    images: Mapping[str, Path] = field(default_factory=dict)
+    responses: Mapping[str, Path] = field(default_factory=dict)
+
+
+def explain_problem(
+    problem: Problem,
+    *,
+    max_taps: int | None = None,
+    law: str = EQUAL_POWER,
+    window_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Explanation:
+    """How the mixture was made from the references, as far as the audio tells.
+
+    Parameters
+    ----------
+    max_taps : of the longest filters to try; as many as the audio can tell if not given
+    law : a name in `unsum.describe.pan.PAN_LAWS`
+    window_seconds : also follow gain, pan and delay in frames of this length, half overlapping
+
+    Returns
+    -------
+    explanation : Explanation
+        With no track present where none is in the mixture.
+    """
+    folded = {source.name: _Folded(source) for source in problem.references if _channels_are_alike(source)}
+    single = replace(problem, references=tuple(folded.get(source.name, source) for source in problem.references))
+    analysis = analyse(single, together=True, max_taps=max_taps, progress=progress)
+    followed: dict[str, Automation] = {}
+    if window_seconds is not None:
+        followed = follow_tracks(single, analysis, window_seconds=window_seconds, progress=progress)
+    for name, source in folded.items():
+        analysis = _unfolded(analysis, source)
+        if name in followed:
+            followed[name] = _of_all_channels(followed[name], analysis.model.contributions[name])
+    analysis = _measured(problem, analysis, progress)
+    rooms = {name: _room(analysis, name) for name in analysis.model.present}
+    tracks = {
+        name: replace(_track(analysis, name, rooms.get(name), law), automation=followed.get(name))
+        for name in analysis.model.contributions
+    }
+    shared = shared_reverb(
+        {name: analysis.model.contributions[name].filters for name, room in rooms.items() if room is not None},
+        sample_rate=analysis.model.sample_rate,
+        noise={name: _tap_noise(analysis, name) for name in analysis.responses},
+    )
+    return Explanation(problem, analysis, tracks, shared, law, window_seconds)
+
+
+def _measured(problem: Problem, analysis: Analysis, progress: Progress | None) -> Analysis:
+    """The analysis with the levels of images and residual, and what they show over time.
+
+    The residual counts before it is rounded to the grid of the mixture: below half a step that would leave nothing.
+    """
+    meter = SubtractionMeter(problem, analysis)
+    exact = all(analysis.model.contributions[name].exact_gains for name in analysis.model.present)
+    left = whole = 0.0
+    for block in subtract(problem, analysis.model, progress=progress):
+        meter.add(block)
+        mixture = as_float(block.mixture, problem.mixture.bits)
+        residual = as_float(block.residual, problem.mixture.bits)
+        if block.images and not exact:
+            residual = mixture - np.sum(list(block.images.values()), axis=0)
+        left += float(np.vdot(residual, residual))
+        whole += float(np.vdot(mixture, mixture))
+    measured = replace(meter.analysis(analysis), null_db=null_depth_db(left, whole))
+    return with_reasons(problem, measured, meter.levels())
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """A source whose channels hold the same sound, read as its first one."""
+
+    source: AudioSource
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def sample_rate(self) -> int:
+        return self.source.sample_rate
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.source.channels[:1]
+
+    @property
+    def bits(self) -> int | None:
+        return self.source.bits
+
+    @property
+    def lossless(self) -> bool:
+        return self.source.lossless
+
+    @property
+    def samples(self) -> int | None:
+        return self.source.samples
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        for block in self.source.blocks():
+            yield block[:1]
+
+
+def _channels_are_alike(source: AudioSource) -> bool:
+    """Whether all channels hold the same samples: how much of each went where is then no question the mix answers."""
+    return len(source.channels) > 1 and all(bool(np.all(block == block[:1])) for block in source.blocks())
+
+
+def _unfolded(analysis: Analysis, source: _Folded) -> Analysis:
+    """The analysis with the filters of one track shared out among channels that hold the same sound.
+
+    Each channel of the mixture takes the channel of its name, as a balance control would have it; the other paths
+    stay silent. Where no names agree, all take the first.
+    """
+    name, channels = source.name, source.source.channels
+    part = analysis.model.contributions[name]
+    column = [channels.index(one) if one in channels else 0 for one in analysis.model.mixture_channels]
+    rows = np.arange(len(column))
+
+    def shared_out(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        wide = np.zeros((len(column), len(channels), values.shape[2]))
+        wide[rows, column] = values[:, 0]
+        return wide
+
+    gains = {(channel, column[channel]): gain for (channel, _), gain in part.exact_gains.items()}
+    wide = replace(part, filters=shared_out(part.filters), exact_gains=gains)
+    responses = dict(analysis.responses)
+    if name in responses:
+        own = responses[name]
+        used = np.isin(np.arange(len(channels)), column)
+        power = np.where(used[:, None], own.power, 0.0)
+        energies = own.energies and (np.where(used, own.energies[0], 0.0), own.energies[1])
+        responses[name] = Response(power, shared_out(own.variance), energies)
+    model = replace(analysis.model, contributions={**analysis.model.contributions, name: wide})
+    return replace(analysis, model=model, responses=responses)
+
+
+def _of_all_channels(automation: Automation, part: Contribution) -> Automation:
+    """The curves of one of several channels that hold the same, at the level that all of them have together."""
+    sounding = np.count_nonzero(part.filters.any(axis=(0, 2)))
+    return replace(automation, gain_db=automation.gain_db - 10 * math.log10(max(sounding, 1)))
+
+
+def _track(analysis: Analysis, name: str, room: Room | None, law: str) -> Track:
+    part, finding = analysis.model.contributions[name], analysis.references[name]
+    if not part.present:
+        return Track(name, False)
+    rate, channels = analysis.model.sample_rate, analysis.model.mixture_channels
+    response = analysis.responses.get(name)
+    power, variance = (response.power, response.variance) if response else (None, None)
+    timing = describe_timing(
+        part,
+        sample_rate=rate,
+        power=power,
+        variance=variance,
+        delay_stderr_samples=finding.delay_stderr_samples,
+        clock_stderr_ppm=finding.clock_stderr_ppm,
+    )
+    mixer = describe_mixer(
+        name,
+        part,
+        channels=channels,
+        power=power,
+        variance=variance,
+        energies=shared_energies(analysis, name),
+        image_db=finding.image_db,
+        law=law,
+    )
+    paths = None
+    if part.filters.shape[:2] == (2, 2):
+        paths = describe_stereo(name, part.filters, power=power, variance=variance)
+    eq, eq_columns, eq_limits = _equaliser(part, response, room, rate)
+    if eq is not None and eq.bands:
+        # Where an equaliser turns phases the strongest correlation may be upside down.
+        mixer = replace(mixer, polarity=eq.polarity)
+    limits = [*mixer.limits, *(paths.limits if paths else ()), *(f"{name}: {limit}" for limit in eq_limits)]
+    flat = flat_gain(part.filters, sample_rate=rate, power=power, variance=variance)
+    return Track(
+        name,
+        True,
+        timing,
+        part.warp.delay_seconds * rate,
+        mixer,
+        flat,
+        paths,
+        eq,
+        eq_columns,
+        room,
+        limits=tuple(limits),
+    )
+
+
+def shared_energies(analysis: Analysis, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Energies of a track and of its image as measured, where its channels may have something in common."""
+    response = analysis.responses.get(name)
+    return response.energies if response is not None and len(response.power) > 1 else None
+
+
+def _equaliser(
+    part: Contribution, response: Response | None, room: Room | None, sample_rate: int
+) -> tuple[Equalisation | None, int, Sequence[str]]:
+    """The equaliser behind the audible paths of a track, channels it was read from, and what of it cannot be told."""
+    if room is not None:
+        return None, 0, ["an equaliser before or after its reverb cannot be told from it"]
+    if response is None or part.n_taps == 1:
+        return _nothing_but_gains(part), int(np.count_nonzero(part.filters.any(axis=(0, 2)))), []
+    n_fft = 2 * (response.variance.shape[2] - 1)
+    responses = rfft(part.filters, n_fft)
+    energy = np.sum(response.power * np.abs(responses) ** 2, axis=2)
+    noise = np.sum(response.power * response.variance, axis=2)
+    heard = energy - _SURE * noise > _AUDIBLE_PATH * np.max(energy)
+    if not heard.any():
+        return None, 0, ["its filters are no louder than their noise, so nothing is known of an equaliser"]
+    rows, columns = np.nonzero(heard)
+    power = np.mean(response.power[np.unique(columns)], axis=0)
+    how = {"sample_rate": sample_rate, "first_lag": part.first_lag, "n_taps": part.n_taps}
+    found = describe_eq(responses[rows, columns], response.variance[rows, columns], power, **how)
+    if "the paths differ in more than gain: describe each by itself" in found.limits:
+        row, column = np.unravel_index(np.argmax(energy), energy.shape)
+        only = responses[row, column][None], response.variance[row, column][None], response.power[column]
+        found = describe_eq(*only, **how)
+        told = ["its paths differ in more than gain: the equaliser is that of the loudest one", *found.limits]
+        return found, 1, told
+    return found, len(np.unique(columns)), found.limits
+
+
+def _nothing_but_gains(part: Contribution) -> Equalisation:
+    """What gains without a filter are as an equaliser: flat."""
+    gains = part.filters[:, :, 0]
+    size = float(np.sqrt(np.sum(gains**2)))
+    loudest = float(gains.flat[int(np.argmax(np.abs(gains)))])
+    return Equalisation(
+        kind="flat",
+        gain_db=20 * math.log10(size) if size > 0 else -math.inf,
+        gain_stderr_db=0.0,
+        polarity=-1 if loudest < 0 else 1,
+        amplitudes=gains.ravel(),
+        delay_samples=float(part.first_lag),
+        delay_stderr_samples=0.0,
+        bands=(),
+        max_deviation_db=0.0,
+        chi2=1.0,
+    )
+
+
+def _room(analysis: Analysis, name: str) -> Room | None:
+    part = analysis.model.contributions[name]
+    noise = _tap_noise(analysis, name) if name in analysis.responses else None
+    return describe_room(part.filters, sample_rate=analysis.model.sample_rate, first_lag=part.first_lag, noise=noise)
+
+
+def _tap_noise(analysis: Analysis, name: str) -> NDArray[np.float64]:
+    """Power spectral density (mixture channels, reference channels, bins) of the noise of the taps."""
+    return analysis.responses[name].variance / analysis.model.contributions[name].n_taps
