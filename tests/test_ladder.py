@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scenes
+from scipy.signal import lfilter
 
 from unsum.engine import subtract
 from unsum.errors import InputError
@@ -137,3 +138,16 @@ def test_a_place_that_is_some_samples_off_is_mended_by_the_filter_and_exact_agai
 
 def steady(delay_samples: int) -> ClockEstimate:
     return ClockEstimate(TimeWarp(delay_samples / RATE), "steady", delay_samples, math.inf, 0.0, math.inf, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("unknown_level", [0.1, 1e-5])
+def test_a_track_that_is_not_in_the_mix_is_hardly_ever_heard_there(unknown_level):
+    present = 0
+    for seed in range(12):
+        coloured = lfilter([1.0], [1.0, -0.8], np.random.default_rng(seed).standard_normal((3, 5 * RATE))) * 0.05
+        mixture = 0.5 * coloured[:1] + unknown_level * coloured[1:2]
+        tracks = (source("a", coloured[:1], bits=None), source("b", coloured[2:], bits=None))
+        analysis = analyse(Problem(source("mix", mixture, bits=None), tracks), together=True)
+        assert analysis.model.contributions["a"].present
+        present += analysis.model.contributions["b"].present
+    assert present <= 1

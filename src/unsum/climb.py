@@ -94,17 +94,17 @@ class Climb:
                 return
         if last >= RUNGS.index("gain"):
             self._judge("gain", *self._filtered(gain), gain)
-        if last >= RUNGS.index("fir"):
+        if last >= RUNGS.index("fir") and short:
             self._fitted("fir", equations, short)
-        if warped is not None:
+        if warped is not None and short:
             equations = self._timed(warped, short + rooms)
         if rooms:
             self._fitted("reverb", equations, rooms)
             self._seconds_long(n_rows)
 
     def _gathered(self, orders: Sequence[Order], gains: GainMeter | None = None) -> dict[int, NormalEquations]:
-        first_lag = min(0, *(lag for lag, _ in orders))
-        stop = max(lag + taps for lag, taps in orders)
+        first_lag = min([0, *(lag for lag, _ in orders)])
+        stop = max([1, *(lag + taps for lag, taps in orders)])
         return gather(
             self.problem,
             self.alignment,
@@ -126,14 +126,13 @@ class Climb:
         return self._gathered(orders)
 
     def _orders(self, n_rows: int, orders: Sequence[Order]) -> list[Order]:
-        """Those that the rows can tell, the shortest first; one at least if they are short ones."""
+        """Those that the rows can tell, the shortest first; of very large ones only the longest."""
         n_references = sum(self.channels.values())
-        allowed = [order for order in orders if order[1] <= self.max_taps]
-        orders = allowed or [order for order in orders[:1] if order in _SHORT_ORDERS]
-        known = [order for order in orders if n_rows >= _ROWS_PER_TAP * order[1] * n_references]
-        many = [order for order in known if order[1] * n_references > _MANY_UNKNOWNS]
-        known = [order for order in known if order not in many[1:]]
-        return known or [order for order in orders[:1] if order in _SHORT_ORDERS]
+        known = [
+            order for order in orders if order[1] <= self.max_taps and n_rows >= _ROWS_PER_TAP * order[1] * n_references
+        ]
+        large = [order for order in known if order[1] * n_references > _MANY_UNKNOWNS]
+        return [order for order in known if order not in large[:-1]]
 
     def _fitted(self, rung: str, equations: Mapping[int, NormalEquations], orders: list[Order]) -> None:
         choice = choose_order(equations, orders)

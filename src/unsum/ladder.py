@@ -26,8 +26,8 @@ from unsum.problem import AudioSource, Problem
 
 # Once the loudest are taken out, softer ones may be heard; each time at least one more.
 _MOST_LOOKS = 3
-# A track is heard if its response is this much stronger than what noise alone would make it.
-_AUDIBLE = 2.0
+# A track is heard if its response is so many standard deviations above what noise makes of it.
+_SURE_DEVIATIONS = 5.0
 # Share of a filter's energy from which on it is a gain and a delay.
 _ONE_TAP = 0.95
 
@@ -116,15 +116,21 @@ def _at_the_start(reference: AudioSource) -> Location:
 
 
 def _is_heard(analysis: Analysis, name: str) -> bool:
-    """Whether the filters of a reference are more than what noise makes of them."""
+    """Whether the filters of a reference are surely more than what noise makes of them.
+
+    The energy of noise in a response has the mean ``sum w V`` and the variance ``r sum w^2 (2 |H|^2 V + V^2)`` with the
+    reference's spectrum w, the response's variance V and the r neighbouring bins that one tap makes alike.
+    """
     response = analysis.responses.get(name)
     if response is None:  # no filters were fitted: simple gains are there or not
         return bool(analysis.model.contributions[name].exact_gains)
     filters = analysis.model.contributions[name].filters
-    power = np.abs(rfft(filters, 2 * (response.variance.shape[2] - 1))) ** 2
-    counts = response.power / np.maximum(response.power.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    signal, noise = float(np.sum(counts * power)), float(np.sum(counts * response.variance))
-    return signal > _AUDIBLE * noise
+    n_fft = 2 * (response.variance.shape[2] - 1)
+    energy = np.abs(rfft(filters, n_fft)) ** 2
+    weights = response.power / np.maximum(response.power.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    above = float(np.sum(weights * (energy - response.variance)))
+    each = 2 * energy * response.variance + response.variance**2
+    return above > _SURE_DEVIATIONS * math.sqrt(n_fft / filters.shape[2] * float(np.sum(weights**2 * each)))
 
 
 def _beneath(
@@ -168,9 +174,12 @@ def _climbed(
     nearer = _nearer(climb.best.model) if warped is None else None
     if nearer is not None:
         # One tap does nearly all, but not at lag 0: the place was a few samples off, and exact subtraction missed it.
-        again = Climb(problem, nearer, _alignment(problem, nearer, settings.exclude), settings.progress)
-        again.all_rungs("exact")
+        there = _alignment(problem, nearer, settings.exclude)
+        again = Climb(problem, nearer, there, settings.progress)
+        if can_be_tested(there.segments):
+            again.all_rungs("exact")
         if again.steps and again.steps[0].kept and again.best.null_db < climb.best.null_db + EXACT_LOSES_DB:
+            again.steps = [*climb.steps, *again.steps]
             return again.conclude(findings)
     return climb.conclude(findings)
 

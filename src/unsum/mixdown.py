@@ -20,6 +20,7 @@ from unsum.dsp.transforms import fast_length, irfft, rfft
 from unsum.engine import Progress
 from unsum.errors import UsageError
 from unsum.media.encode import OutputAudio
+from unsum.media.probe import parse_address
 from unsum.media.remux import reserve_output
 from unsum.media.source import open_source
 from unsum.media.stems import StemWriter
@@ -279,11 +280,21 @@ def write_mixdown(
         audio,
         output,
         paths,
-        inputs=[*inputs, *files.values()],
+        inputs=[*inputs, *files_read(scene)],
         overwrite=overwrite,
         progress=progress,
     )
     return Rendering(output, paths, files, (), None, audio, False, samples, peak)
+
+
+def files_read(scene: Scene) -> tuple[Path, ...]:
+    """The files that a scene is made of: of its tracks, filters and reverbs, without the stream that is meant."""
+    named: list[Path] = []
+    for track in scene.tracks:
+        named.append(track.file)
+        named += [track.fir] if isinstance(track.fir, Path) else []
+        named += [track.reverb.file] if track.reverb is not None else []
+    return tuple(parse_address(path).path for path in named)
 
 
 def _length(scene: Scene, sources: Sequence[AudioSource], model: MixModel, rate: int) -> int:

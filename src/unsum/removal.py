@@ -130,11 +130,15 @@ def write_removal(
             progress=progress,
         )
 
+    bits = word_length(mixture)
+    holds_floats = output.suffix.lower() != ".flac" and CONTAINERS.get(output.suffix.lower()) != "mp4"
+    if bits is None and not holds_floats:
+        bits = _FLOAT_AS_BITS
     try:
-        measured = attempt(word_length(mixture))
+        measured = attempt(bits)
     except DoesNotFit:
         # What is louder than the mixture's own scale is written in floating point, where the format holds that.
-        measured = attempt(word_length(mixture), clip=True) if output.suffix.lower() == ".flac" else attempt(None)
+        measured = attempt(None) if holds_floats else attempt(bits, clip=True)
     damage = _damage(problem, recording, measured.samples)
     return Removal(problem, replace(measured, limits=(*measured.limits, *damage)), output, image_paths)
 
@@ -191,7 +195,7 @@ def _write(
         return told
     clipped = (
         f"{n_clipped} samples of what is left are beyond full scale and clipped in {output.name}; "
-        "a .wav would hold them, in floating point"
+        "floating point would hold them: write .wav or .mkv"
     )
     return replace(told, limits=(*told.limits, clipped))
 

@@ -124,7 +124,7 @@ def rendered(
         parts = {name: replace(part, exact_gains={}) for name, part in model.contributions.items()}
         model = replace(model, contributions=parts)
     blocks = aligned_blocks(replace(problem, mixture=canvas), {}, progress=progress, what="rendering")
-    return _added(canvas, blocks, subtract(problem, model))
+    return _added(canvas, blocks, subtract(problem, model), model)
 
 
 def _on_silence(sounds: Sequence[AudioSource], model: MixModel, *, samples: int, bits: int | None) -> Problem:
@@ -132,8 +132,12 @@ def _on_silence(sounds: Sequence[AudioSource], model: MixModel, *, samples: int,
     return Problem.at_one_rate(Silence("silence", model.sample_rate, model.mixture_channels, samples, bits), sounds)
 
 
-def _added(canvas: AudioSource, blocks: Iterator[AlignedAudio], taken: Iterator[Subtracted]) -> Iterator[Rendered]:
-    last: Mapping[str, NDArray[np.float64]] = {}
+def _added(
+    canvas: AudioSource, blocks: Iterator[AlignedAudio], taken: Iterator[Subtracted], model: MixModel
+) -> Iterator[Rendered]:
+    # Of a mixture without samples nothing is ever taken; its images are silent all the way.
+    nothing = np.zeros((len(model.mixture_channels), 0))
+    last: Mapping[str, NDArray[np.float64]] = dict.fromkeys(model.present, nothing)
     for block in blocks:
         item = next(taken, None)
         # The engine cuts both into blocks of one length, so that they end together unless one is shorter.

@@ -30,6 +30,11 @@ from unsum.layouts import layout_channels
 
 BITS = (16, 24, 32, "float", "double")
 _BUTTERWORTH_Q = math.sqrt(0.5)
+# As far as the header of a WAV counts.
+_HIGHEST_RATE = 2**32 - 1
+# Far beyond any sound, and well within what 10 ** (decibels / 20) can tell as a number.
+_MOST_DECIBELS = 1000.0
+_SHOWN_LETTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ def load_scene(path: Path) -> Scene:
         raise UsageError(f"{path} is no text in UTF-8: {error}; save it as such") from error
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of tomllib, or of int() for a number of thousands of digits
         raise UsageError(f"{path} is no TOML: {error}") from error
     return read_scene(table, folder=path.parent, name=path.name)
 
@@ -138,11 +143,11 @@ def read_scene(table: Mapping[str, Any], *, folder: Path, name: str = "scene") -
         raise UsageError(f"{name} names no track; write [tracks.NAME] with file = ...")
     channels = layout_channels(_text(table, "channels", "stereo", name))
     bits = table.get("bits", 24)
-    if bits not in BITS or isinstance(bits, bool):
-        raise UsageError(f"{name}: bits = {bits!r}; give one of {', '.join(map(repr, BITS))}")
+    if bits not in BITS or isinstance(bits, (bool, float)):
+        raise UsageError(f"{name}: bits = {_shown(bits)}; give one of {', '.join(map(repr, BITS))}")
     rate = table.get("sample_rate")
-    if rate is not None and (not isinstance(rate, int) or isinstance(rate, bool) or rate < 1):
-        raise UsageError(f"{name}: sample_rate = {rate!r}; give whole Hz")
+    if rate is not None and (not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate <= _HIGHEST_RATE):
+        raise UsageError(f"{name}: sample_rate = {_shown(rate)}; give whole Hz from 1 to {_HIGHEST_RATE}")
     seconds = None if "seconds" not in table else _number(table, "seconds", 0.0, name)
     if seconds is not None and seconds <= 0:
         raise UsageError(f"{name}: seconds = {seconds:g}; give a length above 0")
@@ -152,11 +157,11 @@ def read_scene(table: Mapping[str, Any], *, folder: Path, name: str = "scene") -
 
 def _track(key: str, entry: Any, channels: tuple[str, ...], folder: Path, where: str) -> SceneTrack:
     if not isinstance(entry, dict):
-        raise UsageError(f"{where} is {entry!r}; write [tracks.{key}] with file = ...")
+        raise UsageError(f"{where} is {_shown(entry)}; write [tracks.{key}] with file = ...")
     _only(entry, [one.name for one in fields(SceneTrack) if one.name != "name"], where)
     polarity = entry.get("polarity", 1)
     if polarity not in (1, -1) or isinstance(polarity, bool):
-        raise UsageError(f"{where}: polarity = {polarity!r}; give 1 or -1")
+        raise UsageError(f"{where}: polarity = {_shown(polarity)}; give 1 or -1")
     pan = _number(entry, "pan_degrees", 45.0, where)
     if not 0 <= pan <= 90:
         raise UsageError(f"{where}: pan_degrees = {pan:g}; give one from 0 (left) over 45 to 90 (right)")
@@ -164,7 +169,7 @@ def _track(key: str, entry: Any, channels: tuple[str, ...], folder: Path, where:
         raise UsageError(f"{where}: pan_degrees in a mix of {'+'.join(channels)}; pan needs FL and FR")
     to = entry.get("to", [])
     if not isinstance(to, list) or not all(one in channels for one in to):
-        raise UsageError(f"{where}: to = {to!r}; list channels of the mix, which has {', '.join(channels)}")
+        raise UsageError(f"{where}: to = {_shown(to)}; list channels of the mix, which has {', '.join(channels)}")
     return SceneTrack(
         name=key,
         file=_file(entry, folder, where),
@@ -181,14 +186,14 @@ def _track(key: str, entry: Any, channels: tuple[str, ...], folder: Path, where:
 
 def _band(entry: Any, where: str) -> EqBand:
     if not isinstance(entry, dict):
-        raise UsageError(f'{where} is {entry!r}; write {{ type = "peak", frequency_hz = 1000, gain_db = 3, q = 1 }}')
+        raise UsageError(f'{where} is {_shown(entry)}; write {{ type = "peak", frequency_hz = 1000, gain_db = 3, q = 1 }}')
     _only(entry, [one.name for one in fields(EqBand)], where)
     kind = _text(entry, "type", "", where)
     if kind not in ORDERS:
         raise UsageError(f"{where}: type = {kind!r}; known: {', '.join(ORDERS)}")
     order = entry.get("order", 2)
     if order not in ORDERS[kind] or isinstance(order, bool):
-        raise UsageError(f"{where}: order = {order!r}; a {kind} has {', '.join(map(str, ORDERS[kind]))}")
+        raise UsageError(f"{where}: order = {_shown(order)}; a {kind} has {', '.join(map(str, ORDERS[kind]))}")
     if "gain_db" in entry and kind.endswith("pass"):
         raise UsageError(f"{where}: a {kind} has no gain_db; leave it out")
     if "q" in entry and order != 2:
@@ -202,7 +207,7 @@ def _band(entry: Any, where: str) -> EqBand:
         _number(entry, "frequency_hz", 0.0, where),
         _number(entry, "gain_db", 0.0, where),
         _number(entry, "q", _BUTTERWORTH_Q, where),
-        order,
+        int(order),
     )
     if band.frequency_hz <= 0 or band.q <= 0:
         raise UsageError(f"{where}: frequency_hz = {band.frequency_hz:g}, q = {band.q:g}; give numbers above 0")
@@ -241,7 +246,7 @@ def _reverb(entry: Any, folder: Path, where: str) -> Reverb | None:
     if entry is None:
         return None
     if not isinstance(entry, dict):
-        raise UsageError(f'{where}: reverb = {entry!r}; write {{ file = "hall.wav", send_db = -12 }}')
+        raise UsageError(f'{where}: reverb = {_shown(entry)}; write {{ file = "hall.wav", send_db = -12 }}')
     where = f"{where}, reverb"
     _only(entry, [one.name for one in fields(Reverb)], where)
     later = _number(entry, "pre_delay_seconds", 0.0, where)
@@ -270,23 +275,39 @@ def _only(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
 def _text(table: Mapping[str, Any], key: str, default: str, where: str) -> str:
     value = table.get(key, default)
     if not isinstance(value, str):
-        raise UsageError(f"{where}: {key} = {value!r}; give a text")
+        raise UsageError(f"{where}: {key} = {_shown(value)}; give a text")
     return value
 
 
 def _list(table: Mapping[str, Any], key: str, where: str) -> list[Any]:
     value = table.get(key, [])
     if not isinstance(value, list):
-        raise UsageError(f"{where}: {key} = {value!r}; give a list")
+        raise UsageError(f"{where}: {key} = {_shown(value)}; give a list")
     return value
 
 
 def _number(table: Mapping[str, Any], key: str, default: float, where: str) -> float:
     value = table.get(key, default)
     if not _is_number(value):
-        raise UsageError(f"{where}: {key} = {value!r}; give a number")
+        raise UsageError(f"{where}: {key} = {_shown(value)}; give a number")
+    if key.endswith("_db") and abs(value) > _MOST_DECIBELS:
+        raise UsageError(f"{where}: {key} = {value:g}; give decibels from {-_MOST_DECIBELS:g} to {_MOST_DECIBELS:g}")
     return float(value)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what floating point holds
+        return False
+
+
+def _shown(value: Any) -> str:
+    """A value as it is told of in one line."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no whole number of more than some thousand digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN_LETTERS else text[: _SHOWN_LETTERS - 3] + "..."

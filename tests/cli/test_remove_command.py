@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import scenes
+import soundfile
 
 from unsum import api
 from unsum.cli import run
@@ -113,6 +114,23 @@ def test_a_session_that_is_there_is_refused_before_the_work(folder, tmp_path, ca
 
 def test_a_stretch_that_is_no_stretch_is_a_usage_error(folder, capsys):
     command = ["remove", str(folder / "party.mkv"), str(folder / "other.flac"), "--exclude"]
-    for wrong in ("5", "9-3", "a-b", "1:00-2:00-3:00"):
+    for wrong in ("5", "9-3", "a-b", "1:00-2:00-3:00", "1-inf"):
         assert run([*command, wrong]) == 2
-        assert wrong in capsys.readouterr().err or wrong == "9-3"
+        assert wrong in capsys.readouterr().err or wrong in ("9-3", "1-inf")
+
+
+def test_floating_point_goes_into_flac_at_24_bits(folder, sounds, tmp_path, ffmpeg):
+    song, talk = (samples / 32768.0 for samples in sounds)
+    soundfile.write(tmp_path / "mix.wav", (0.5 * song + talk).T, RATE, subtype="FLOAT")
+    command = ["remove", str(tmp_path / "mix.wav"), str(folder / "song's (1) 😀.flac"), "-o", str(tmp_path / "t.flac")]
+    assert run([*command, "-q", "--max-rung", "gain"]) == 0
+    left, _ = soundfile.read(tmp_path / "t.flac", always_2d=True)
+    assert soundfile.info(tmp_path / "t.flac").subtype == "PCM_24"
+    assert 10 * np.log10(np.mean((left.T - talk) ** 2) / np.mean(talk**2)) < -20
+
+
+def test_an_image_that_is_there_is_refused_before_the_work(folder, tmp_path, capsys):
+    (tmp_path / "t.song's (1) 😀.wav").write_text("mine")
+    command = ["remove", str(folder / "party.mkv"), str(folder / "song's (1) 😀.flac"), "--images"]
+    assert run([*command, "-o", str(tmp_path / "t.flac")]) == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["t.song's (1) 😀.wav"]

@@ -1,5 +1,6 @@
 """Take known sounds out of a recording, and keep what was found about them."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,12 +52,12 @@ def remove(
     """
     # Here and not above: recover runs without scipy and numba, which the rungs need.
     from unsum.ladder import analyse
-    from unsum.removal import files_of, open_problem, write_removal
+    from unsum.removal import files_of, images_beside, open_problem, write_removal
     from unsum.removal import output_path as removal_path
 
     if output is not None and out_dir is not None:
         raise UsageError("output and out_dir exclude each other; give one")
-    if any(not 0 <= start < stop for start, stop in exclude):
+    if any(not 0 <= start < stop < math.inf for start, stop in exclude):
         raise UsageError(f"cannot exclude {exclude}; give ranges of seconds, each from a smaller to a larger number")
     problem, recording = open_problem(str(mixture), [str(reference) for reference in references])
     if out_dir is not None:
@@ -66,6 +67,10 @@ def remove(
     )
     inputs = [file.path for file in files_of((problem.mixture, *problem.references))]
     session = target.with_suffix(".mix.json")
+    if images:
+        names = [reference.name for reference in problem.references]
+        for path in images_beside(target, names).values():
+            reserve_output(path, overwrite=overwrite, inputs=inputs).unlink()
     for path in (target, *((session, session.with_suffix(".npz")) if sidecar else ())):
         reserve_output(path, overwrite=overwrite, inputs=inputs).unlink()
     analysis = analyse(problem, max_rung=max_rung, exclude=exclude, progress=progress)

@@ -90,6 +90,7 @@ def alignment_json(pair: AlignedPair) -> str:
             "present": pair.present,
             "confidence": pair.location.confidence,
             "alignment": found,
+            "clipped_samples": pair.n_clipped,
             "remarks": [*pair.location.remarks, *(clock.remarks if clock else ())],
             "output": None if pair.output is None else str(pair.output),
             "labels": None if pair.labels is None else str(pair.labels),

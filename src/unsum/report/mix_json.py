@@ -343,6 +343,14 @@ def _read_contribution(entry: Fields, arrays: Mapping[str, NDArray[np.float64]])
         (gain.whole("mixture_channel"), gain.whole("reference_channel")): gain.fraction("gain")
         for gain in model.each("exact_gains")
     }
+    filters = _read_array(model.inner("filters"), arrays, dimensions=3)
+    n_channels, n_columns = filters.shape[:2]
+    for channel, column in gains:
+        if channel >= n_channels or column >= n_columns:
+            raise model.damaged(
+                f"an exact gain is for mixture channel {channel} and reference channel {column}, counted from 0, "
+                f"its filters are for {n_channels} and {n_columns} channels"
+            )
     return Contribution(
         present=entry.truth("present"),
         warp=TimeWarp(
@@ -351,7 +359,7 @@ def _read_contribution(entry: Fields, arrays: Mapping[str, NDArray[np.float64]])
             bend=_read_bend(model.optional("bend"), arrays),
             jumps=_read_jumps(model),
         ),
-        filters=_read_array(model.inner("filters"), arrays, dimensions=3),
+        filters=filters,
         first_lag=model.whole("first_lag", least=None),
         exact_gains=gains,
     )

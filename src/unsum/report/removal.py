@@ -53,6 +53,7 @@ def describe(analysis: Analysis, name: str) -> tuple[Timing, Mixer]:
         power=power,
         variance=variance,
         delay_stderr_samples=finding.delay_stderr_samples,
+        clock_stderr_ppm=finding.clock_stderr_ppm,
     )
     mixer = describe_mixer(
         name,
@@ -128,10 +129,14 @@ def removal_json(removal: Removal) -> str:
             timing, mixer = describe(analysis, name)
             entry |= {
                 "delay_seconds": timing.delay_seconds,
+                "clock_ppm": timing.clock_ppm,
+                "jumps": [
+                    {"at_seconds": jump.at_seconds, "skipped_seconds": jump.skipped_seconds} for jump in part.warp.jumps
+                ],
                 "gain_db": mixer.gain_db,
                 "polarity": mixer.polarity,
                 "pan_degrees": mixer.pan_degrees,
-                "image_db": finding.image_db,
+                "image_db": None if finding.image_db is None else number(finding.image_db),
                 "taps": part.n_taps,
                 "exact": bool(part.exact_gains),
             }

@@ -195,6 +195,7 @@ def _described(
             power=power.get(name),
             variance=variance.get(name),
             delay_stderr_samples=analysis.references[name].delay_stderr_samples,
+            clock_stderr_ppm=analysis.references[name].clock_stderr_ppm,
         )
         for name in model.present
     }
