@@ -107,6 +107,16 @@ def test_the_sum_is_as_long_as_what_is_added_to_and_images_end_with_the_mixture(
     assert np.array_equal(total * 2**15, wanted)
 
 
+def test_what_is_added_to_stays_as_it_is_where_the_mixture_had_no_samples(rng):
+    song, canvas = rng.integers(-3000, 3000, (2, 70_000)), rng.integers(-3000, 3000, (2, 70_000))
+    model = MixModel(RATE, STEREO, {"song": Contribution(True, exact_gains=IDENTITY), "other": Contribution(False)})
+    blocks = list(rendered(source("talk", canvas), [source("song", song)], model, samples=0, bits=16))
+    assert np.array_equal(np.concatenate([block.total for block in blocks], axis=1) * 2**15, canvas)
+    for block in blocks:
+        assert list(block.images) == ["song"]
+        assert np.array_equal(block.images["song"], np.zeros(block.total.shape))
+
+
 def test_a_stem_of_another_rate_or_in_floating_point_is_heard_through_the_exact_gains_too():
     t, other = np.arange(3 * RATE) / RATE, np.arange(3 * 44100) / 44100
     model = MixModel(
@@ -418,7 +428,7 @@ def test_the_picture_of_a_residual_is_kept(suffix, codec, summed, tmp_path, rng,
         unsum.render(summed, output=tmp_path / "heard.mkv")
 
 
-@pytest.mark.parametrize("wrong", ["scene.toml", "party.txt", "party"])
+@pytest.mark.parametrize("wrong", ["scene.yaml", "party.txt", "party"])
 def test_only_sessions_are_rendered(wrong, tmp_path):
     with pytest.raises(UsageError, match=r"give the mix\.json"):
         unsum.render(tmp_path / wrong)

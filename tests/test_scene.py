@@ -8,7 +8,7 @@ import scipy.signal
 import soundfile
 
 from unsum import api
-from unsum.errors import InputError, OutputExistsError, UsageError
+from unsum.errors import InputError, OutputError, OutputExistsError, UsageError
 from unsum.scene import EqBand, Reverb, load_scene
 
 RATE = 22050
@@ -141,6 +141,26 @@ def test_what_exists_stays(folder):
     assert (folder / "scene.wav").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("line", "target"),
+    [
+        ('file = "mono.wav"', "mono.wav"),
+        ('file = "mono.wav#a:0"', "mono.wav"),
+        ('file = "wide.wav#a:0[FL]"', "wide.wav"),
+        ('file = "mono.wav"\nfir = "plate.wav"', "plate.wav"),
+        ('file = "mono.wav"\nfir = "plate.wav#a:0"', "plate.wav"),
+        ('file = "mono.wav"\nreverb = { file = "hall.wav" }', "hall.wav"),
+        ('file = "mono.wav"\nreverb = { file = "hall.wav#a:0" }', "hall.wav"),
+    ],
+)
+def test_nothing_that_a_scene_is_made_of_is_written_over(folder, line, target):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(OutputError, match=f"{target} is the input"):
+        mixed(folder, f"[tracks.a]\n{line}\n", output=folder / target)
+    (folder / "scene.toml").unlink()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_the_values_of_a_scene(folder):
     (folder / "s.toml").write_text(
         '[tracks.lead]\nfile = "a.wav"\neq = [{ type = "lowshelf", frequency_hz = 100, gain_db = -2, order = 1 }]\n'
@@ -158,6 +178,10 @@ def test_the_values_of_a_scene(folder):
         ("gian_db = 1", "did you mean 'gain_db'"),
         ('gain_db = "loud"', "give a number"),
         ("gain_db = nan", "give a number"),
+        ("gain_db = 1" + 400 * "0", "gain_db = 10*\\.\\.\\.; give a number"),
+        ("gain_db = 0x1" + 4000 * "0", "a number of thousands of digits; give a number"),
+        ("gain_db = 7000", "from -1000 to 1000"),
+        ("fir = [1" + 400 * "0" + "]", "list of taps nor a file"),
         ("polarity = 0", "1 or -1"),
         ("pan_degrees = 91", "from 0"),
         ('to = ["FC"]', "channels of the mix"),
@@ -188,6 +212,10 @@ def test_slips_are_told_with_their_place(folder, line, what):
         ("", "names no track"),
         ("[tracks]\na = 1", "write \\[tracks.a\\]"),
         ("bits = 12\n[tracks.a]\nfile = 'mono.wav'", "bits = 12"),
+        # TOML tells 24.0 from 24, and so the word length would have been taken for floating point.
+        ("bits = 24.0\n[tracks.a]\nfile = 'mono.wav'", "bits = 24.0; give one of 16"),
+        ("bits = 1" + 5000 * "0" + "\n[tracks.a]\nfile = 'mono.wav'", "no TOML"),
+        ("sample_rate = 1" + 400 * "0" + "\n[tracks.a]\nfile = 'mono.wav'", "whole Hz"),
         ("sample_rate = 1.5\n[tracks.a]\nfile = 'mono.wav'", "whole Hz"),
         ("seconds = 0\n[tracks.a]\nfile = 'mono.wav'", "above 0"),
         ("channels = 'stero'\n[tracks.a]\nfile = 'mono.wav'", "did you mean 'stereo'"),
@@ -197,8 +225,9 @@ def test_slips_are_told_with_their_place(folder, line, what):
     ],
 )
 def test_a_scene_that_is_none_is_refused(folder, text, what):
-    with pytest.raises(UsageError, match=what):
+    with pytest.raises(UsageError, match=what) as told:
         mixed(folder, text)
+    assert "\n" not in str(told.value)
 
 
 def test_a_track_that_is_not_there_is_an_input_error(folder):

@@ -7,7 +7,7 @@ import numpy as np
 import peers
 import scenes  # pyright: ignore[reportMissingImports]
 
-from remove_rows.figures import Table
+from remove_rows.figures import Table, names_only
 from remove_rows.measuring import AUDIO, decode, quietly
 from unsum.engine import subtract
 from unsum.ladder import analyse
@@ -76,7 +76,7 @@ def absent(table: Table, work: Path, ffmpeg: str, only: str) -> dict:
         refused += code == 4 and not output.exists()
         kept += same
         if code != 4 or not same or output.exists():
-            wrong[name] = f"exit {code}, untouched {same}; {told}"
+            wrong[name] = f"exit {code}, untouched {same}; {names_only(told, work, AUDIO)}"
             table(f"  {name}: {wrong[name]}")
         output.unlink(missing_ok=True)
     table(f"absent references: {refused} of {cases} refused with exit code 4, {kept} of {cases} mixtures untouched")

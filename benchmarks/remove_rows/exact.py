@@ -10,7 +10,7 @@ import scenes  # pyright: ignore[reportMissingImports]
 import soundfile
 from numpy.typing import NDArray
 
-from remove_rows.figures import Table
+from remove_rows.figures import Table, names_only
 from remove_rows.measuring import AUDIO, Audio, decibels
 from unsum import api
 from unsum.errors import UnsumError
@@ -120,7 +120,7 @@ def solve_sum(case: Sum, work: Path, ffmpeg: str) -> tuple[str, float]:
     try:
         removal = api.remove(mixture, paths, output=output, overwrite=True, sidecar=False)
     except UnsumError as error:
-        return f"refused: {error}", time.process_time() - began
+        return f"refused: {names_only(str(error), work)}", time.process_time() - began
     cost = time.process_time() - began
     left = scenes.decode_pcm(output, ffmpeg=ffmpeg, bits=bits)
     if np.array_equal(left, case.unknown.samples):

@@ -1,10 +1,19 @@
 """The figures of the last run of every row, and the tables printed from them."""
 
 import json
+import os
 from pathlib import Path
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures" / "remove.json"
 ROW_NAMES = ("pairs", "exact", "absent", "no_harm", "hour")
+
+
+def names_only(told: str, *folders: Path) -> str:
+    """A message with the files in these folders by their names alone: the folders are of one run, or of one machine."""
+    # The longest first: one may lie in another.
+    for folder in sorted(folders, key=lambda one: len(str(one)), reverse=True):
+        told = told.replace(f"{folder}{os.sep}", "")
+    return told
 
 
 class Table:

@@ -7,7 +7,7 @@ import scenes  # pyright: ignore[reportMissingImports]
 import soundfile
 from numpy.typing import NDArray
 
-from remove_rows.figures import Table
+from remove_rows.figures import Table, names_only
 from remove_rows.measuring import decibels, decode, quietly
 
 
@@ -62,6 +62,7 @@ def no_harm(table: Table, work: Path, ffmpeg: str, only: str) -> dict:
         output = work / "harm.wav"
         more = [absent] if name.startswith("an absent") else []
         code, told = quietly(["remove", given, reference, *more, "-o", str(output), "--no-sidecar", "-q"])
+        told = names_only(told, work)
         outcome = "nothing written"
         if output.exists():
             samples = decode(output, ffmpeg=ffmpeg)[0] * 32768

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import peers
 
-from remove_rows.figures import Table, keep, kept_figures
-from remove_rows.measuring import Audio, decibels, decode, si_sdr, unsum
+from remove_rows.figures import Table, keep, kept_figures, names_only
+from remove_rows.measuring import AUDIO, Audio, decibels, decode, si_sdr, unsum
 from remove_rows.recordings import Pair, from_tracks, in_rooms, same_master
 
 METHODS = ("nothing", "plain", "aligned", "anlms", "unsum")
@@ -71,7 +71,7 @@ def measure_pair(pair: Pair, work: Path, ffmpeg: str, known: dict) -> dict:
         "length_differs_samples": left.shape[1] - mixture.shape[1],
         "seconds": mixture.shape[1] / rate,
         "cpu": done.cpu,
-        "error": done.err.strip(),
+        "error": names_only(done.err.strip(), work, AUDIO),
     }
     output.unlink(missing_ok=True)
     return figures

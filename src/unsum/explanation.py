@@ -93,7 +93,8 @@ class Explanation:
     shared_reverbs : tracks whose tails agree
     law : the law of panning by which the mixers are told
     window_seconds : of the fit frame by frame; None where none was asked for
-    session, residual, images, responses : the files that were written; by the name of the track
+    session, residual, images, responses : the files that were written; by the name of the track, of which one with
+        too many paths for one file has several responses
     """
 
     problem: Problem
@@ -105,7 +106,7 @@ class Explanation:
     session: Path | None = None
     residual: Path | None = None
     images: Mapping[str, Path] = field(default_factory=dict)
-    responses: Mapping[str, Path] = field(default_factory=dict)
+    responses: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def explain_problem(

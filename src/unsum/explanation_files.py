@@ -1,12 +1,12 @@
 """What an explanation leaves in a folder: images, what no track explains, and the responses of reverbs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unsum.engine import Progress
 from unsum.explanation import Explanation
@@ -45,17 +45,33 @@ def image_paths(recording: Recording, folder: Path, names: Sequence[str]) -> dic
     return images_beside(folder / f"{recording.path.stem}.wav", names)
 
 
-def response_paths(recording: Recording, folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """``FOLDER/MIX.STEM.response.wav`` by the name of the track."""
-    images = image_paths(recording, folder, names)
-    return {name: path.with_name(f"{path.stem}.response.wav") for name, path in images.items()}
+def response_paths(problem: Problem, recording: Recording, folder: Path) -> dict[str, tuple[Path, ...]]:
+    """``FOLDER/MIX.STEM.response.wav`` by the name of the track.
+
+    Where no layout has as many channels as the track has paths into the mix, each path has a file of its own,
+    ``MIX.STEM.response.FL-FR.wav`` from FL of the track to FR of the mix; those of the first channel of the track
+    come first.
+    """
+    images = image_paths(recording, folder, [source.name for source in problem.references])
+    paths: dict[str, tuple[Path, ...]] = {}
+    for source in problem.references:
+        stem = f"{images[source.name].stem}.response"
+        ways = [f".{one}-{other}" for one in source.channels for other in problem.mixture.channels]
+        paths[source.name] = tuple(
+            folder / f"{stem}{way}.wav" for way in ([""] if len(ways) in _RESPONSE_LAYOUTS else ways)
+        )
+    return paths
 
 
 def planned_paths(problem: Problem, recording: Recording, folder: Path, *, images: bool) -> tuple[Path, ...]:
     """All files that may be written, whatever is found."""
     names = [source.name for source in problem.references]
     session = session_path(recording, folder)
-    planned = [session, session.with_suffix(".npz"), *response_paths(recording, folder, names).values()]
+    planned = [
+        session,
+        session.with_suffix(".npz"),
+        *chain.from_iterable(response_paths(problem, recording, folder).values()),
+    ]
     if images:
         planned += [residual_path(recording, folder), *image_paths(recording, folder, names).values()]
     return tuple(planned)
@@ -80,9 +96,10 @@ def write_explanation(
     present = explanation.analysis.model.present
     rooms = [name for name in present if explanation.tracks[name].room is not None]
     inputs = [file_behind(source).path for source in (explanation.problem.mixture, *explanation.problem.references)]
-    responses = {name: response_paths(recording, folder, list(explanation.tracks))[name] for name in rooms}
-    for name, path in responses.items():
-        _write_response(explanation, name, path, inputs=inputs, overwrite=overwrite)
+    every_response = response_paths(explanation.problem, recording, folder)
+    responses = {name: every_response[name] for name in rooms}
+    for name, targets in responses.items():
+        _write_response(explanation, name, targets, inputs=inputs, overwrite=overwrite)
     if not images:
         return replace(explanation, responses=responses)
     every = image_paths(recording, folder, list(explanation.tracks))
@@ -99,7 +116,7 @@ def write_explanation(
 
 
 def _write_response(
-    explanation: Explanation, name: str, path: Path, *, inputs: Sequence[Path], overwrite: bool
+    explanation: Explanation, name: str, targets: Sequence[Path], *, inputs: Sequence[Path], overwrite: bool
 ) -> None:
     """The filters of one track as floating point, unscaled, from their first lag on.
 
@@ -108,17 +125,15 @@ def _write_response(
     """
     model = explanation.analysis.model
     paths = np.swapaxes(model.contributions[name].filters, 0, 1)
-    layout = _RESPONSE_LAYOUTS.get(paths.shape[0] * paths.shape[1])
-    files = [(path, paths.reshape(-1, paths.shape[2]))]
-    if layout is None:
-        files = [(path.with_name(f"{path.stem}.{label}.wav"), taps[None]) for label, taps in _single(name, explanation)]
+    paths = paths.reshape(-1, paths.shape[2])
+    channels = LAYOUTS[_RESPONSE_LAYOUTS[len(paths) // len(targets)]]
     partials: list[Path] = []
     try:
-        for target, _ in files:
+        for target in targets:
             partials.append(reserve_output(target, overwrite=overwrite, inputs=inputs))
         with ExitStack() as stack:
-            for (target, taps), partial in zip(files, partials, strict=True):
-                audio = OutputAudio(name, LAYOUTS[layout or "mono"], model.sample_rate, bits=None, stored_bits=32)
+            for target, partial, taps in zip(targets, partials, np.split(paths, len(targets)), strict=True):
+                audio = OutputAudio(name, channels, model.sample_rate, bits=None, stored_bits=32)
                 writer = stack.enter_context(StemWriter([target], partials=[partial], audio=[audio]))
                 writer.write(0, taps.astype(np.float32))
                 writer.complete()
@@ -126,12 +141,3 @@ def _write_response(
     finally:
         for partial in partials:
             partial.unlink(missing_ok=True)
-
-
-def _single(name: str, explanation: Explanation) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Every path by itself: from which channel of the track to which of the mix."""
-    source = next(source for source in explanation.problem.references if source.name == name)
-    filters = explanation.analysis.model.contributions[name].filters
-    for d, one in enumerate(source.channels):
-        for c, other in enumerate(explanation.analysis.model.mixture_channels):
-            yield f"{one}-{other}", filters[c, d]

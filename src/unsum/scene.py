@@ -186,7 +186,9 @@ def _track(key: str, entry: Any, channels: tuple[str, ...], folder: Path, where:
 
 def _band(entry: Any, where: str) -> EqBand:
     if not isinstance(entry, dict):
-        raise UsageError(f'{where} is {_shown(entry)}; write {{ type = "peak", frequency_hz = 1000, gain_db = 3, q = 1 }}')
+        raise UsageError(
+            f'{where} is {_shown(entry)}; write {{ type = "peak", frequency_hz = 1000, gain_db = 3, q = 1 }}'
+        )
     _only(entry, [one.name for one in fields(EqBand)], where)
     kind = _text(entry, "type", "", where)
     if kind not in ORDERS:

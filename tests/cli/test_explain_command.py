@@ -14,6 +14,8 @@ import soundfile
 from unsum import api
 from unsum.cli import run
 from unsum.cli.explain import explain_command
+from unsum.errors import InputError, OutputExistsError
+from unsum.report.explanation import explanation_json, explanation_text
 from unsum.report.session import load_session, mix_schema
 
 RATE = 16000
@@ -158,6 +160,8 @@ def test_a_folder_of_the_tracks_themselves_is_never_written_over(folder, tmp_pat
         (["--law", "cubic"], 2, "no pan law is called 'cubic'"),
         (["--window", "0"], 2, "window"),
         (["--window", "0.0001"], 3, "window"),
+        (["--window", "50"], 3, "a window of 50 s is longer than mix.wav, which has 5.000 s"),
+        (["--window", "inf"], 3, "a window of inf s is longer than mix.wav"),
         (["--max-taps", "0"], 2, "max-taps"),
     ],
 )
@@ -166,6 +170,62 @@ def test_calls_that_make_no_sense_are_refused_in_words(command, options, code, w
     told = capsys.readouterr().err
     assert what in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("seconds", [0.0001, 5.001, 50.0])
+def test_a_window_that_fits_no_frame_is_refused_before_anything_is_fitted(seconds, folder):
+    told: list[str] = []
+    with pytest.raises(InputError, match="window"):
+        api.explain(
+            folder / "mix.wav",
+            [folder / "bass.wav"],
+            window=seconds,
+            progress=lambda done, total, what: told.append(what),
+        )
+    assert told == []
+
+
+@pytest.fixture(scope="module")
+def surround(tmp_path_factory) -> Path:
+    """A stereo track in a room with six microphones: twelve paths, which no layout has channels for."""
+    path = tmp_path_factory.mktemp("surround")
+    rng = np.random.default_rng(8)
+    dry = 0.1 * rng.standard_normal((2, LENGTH))
+    dry[:, -3000:] = 0
+    decay = 10 ** (-3 * np.arange(1600) / 1600)
+    rooms = 0.05 * decay * rng.standard_normal((6, 2, 1600))
+    rooms[:, :, 0] += 0.5 * rng.uniform(0.5, 1.0, (6, 2))
+    wet = np.array([sum(np.convolve(dry[d], paths[d])[:LENGTH] for d in range(2)) for paths in rooms])
+    soundfile.write(path / "pad.wav", dry.T, RATE, subtype="FLOAT")
+    soundfile.write(path / "mix.wav", wet.T, RATE, subtype="FLOAT")
+    return path
+
+
+def test_paths_that_are_too_many_for_one_file_have_a_file_each(surround, tmp_path):
+    found = api.explain(surround / "mix.wav", [surround / "pad.wav"], out_dir=tmp_path)
+    (paths,) = found.responses.values()
+    ways = [f"{one}-{other}" for one in ("FL", "FR") for other in ("FL", "FR", "FC", "LFE", "BL", "BR")]
+    assert [path.name for path in paths] == [f"mix.pad.response.{way}.wav" for way in ways]
+    assert {path.name for path in tmp_path.glob("*.wav")} == {path.name for path in paths}
+    filters = found.analysis.model.contributions["pad.wav"].filters
+    stored = np.array([soundfile.read(path)[0] for path in paths]).reshape(2, 6, -1)
+    np.testing.assert_allclose(stored, np.swapaxes(filters, 0, 1), atol=1e-7)
+    assert json.loads(explanation_json(found))["responses"] == {"pad.wav": [str(path) for path in paths]}
+    assert "response of pad.wav: mix.pad.response.FR-BL.wav" in explanation_text(found)
+
+
+def test_a_response_that_exists_is_told_of_before_anything_is_fitted(surround, tmp_path):
+    (tmp_path / "mix.pad.response.FR-BL.wav").write_text("precious")
+    told: list[str] = []
+    with pytest.raises(OutputExistsError, match="FR-BL"):
+        api.explain(
+            surround / "mix.wav",
+            [surround / "pad.wav"],
+            out_dir=tmp_path,
+            progress=lambda done, total, what: told.append(what),
+        )
+    assert told == []
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
 
 @pytest.mark.parametrize("wrong", ["missing.wav", "empty.wav", "mix.wav#a:3"])

@@ -495,6 +495,15 @@ def test_what_the_schema_cannot_see_is_refused(saved):
     assert "1 mixture and 2 reference channels, the files have 2 and 1" in refused(saved)
 
 
+@pytest.mark.parametrize("beyond", [(2, 0), (0, 1)])
+def test_exact_gains_beyond_the_channels_are_refused(saved, beyond):
+    channel, column = beyond
+    gain = {"mixture_channel": channel, "reference_channel": column, "gain": "1"}
+    rewrite(saved, lambda d: song_of(d)["model"].update(exact_gains=[gain]))
+    words = f"contributions[0].model: an exact gain is for mixture channel {channel} and reference channel {column}"
+    assert words in refused(saved)
+
+
 def test_arrays_of_another_run_are_refused(saved):
     arrays = saved.with_suffix(".npz")
     content = arrays.read_bytes()

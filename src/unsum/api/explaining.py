@@ -1,18 +1,21 @@
 """How a mix was made from its tracks, and the files that keep what was found."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unsum.api.arguments import PathArgument, Progress
-from unsum.errors import UsageError
+from unsum.errors import InputError, UsageError
 from unsum.media.remux import make_folder, reserve_output
 
 if TYPE_CHECKING:
     from unsum.explanation import Explanation
-    from unsum.problem import AudioSource
-    from unsum.report.mix_json import RecordedFile
+    from unsum.problem import AudioSource, Problem
+
+# A frame is two hops of a sample at least.
+_LEAST_WINDOW_SAMPLES = 2
 
 
 def explain(
@@ -66,6 +69,8 @@ def explain(
     except ValueError as error:
         raise UsageError(str(error)) from error
     problem, recording = open_problem(str(mixture), [str(stem) for stem in stems])
+    if window is not None:
+        _check_window(window, problem)
     folder = None if out_dir is None else Path(out_dir)
     if folder is not None:
         make_folder(folder)
@@ -81,6 +86,29 @@ def explain(
     return save_explanation(explanation, session_path(recording, folder), overwrite=overwrite)
 
 
+def _check_window(seconds: float, problem: "Problem") -> None:
+    """Refuse what no mixture, or not this one, has frames of: before the fit of the filters, which takes long.
+
+    Whether it is too short for the tracks is known when it is known which of them are present.
+    """
+    rate = problem.mixture.sample_rate
+    if seconds * rate < _LEAST_WINDOW_SAMPLES:
+        raise InputError(f"a window of {seconds:g} s; give one of some tenths of a second or longer")
+    if seconds * rate <= (problem.mixture.samples or 0):
+        return
+    # Some files state a length that is not quite theirs.
+    samples = _counted(problem.mixture)
+    if not math.isfinite(seconds) or 2 * (round(seconds * rate) // 2) > samples:
+        raise InputError(
+            f"a window of {seconds:g} s is longer than {problem.mixture.name}, which has {samples / rate:.3f} s; "
+            "give one of some tenths of a second"
+        )
+
+
+def _counted(source: "AudioSource") -> int:
+    return sum(block.shape[1] for block in source.blocks())
+
+
 def save_explanation(explanation: "Explanation", path: Path, *, overwrite: bool = False) -> "Explanation":
     """Write ``mix.json``: what was found of every track, and of which files; gain and pan by equal power.
 
@@ -88,21 +116,9 @@ def save_explanation(explanation: "Explanation", path: Path, *, overwrite: bool 
     ------
     OutputExistsError, OutputError
     """
+    from unsum.api.recording_files import recorded
     from unsum.explanation import shared_energies
-    from unsum.explanation_files import file_behind
-    from unsum.report.session import record_file, save_session
-
-    def recorded(source: "AudioSource") -> "RecordedFile":
-        file = file_behind(source)
-        return record_file(
-            file.path,
-            session=path,
-            channels=file.channels,
-            sample_rate=file.sample_rate,
-            stream=file.stream.number,
-            samples=file.samples,
-            bits=file.bits,
-        )
+    from unsum.report.session import save_session
 
     analysis, tracks = explanation.analysis, explanation.tracks
     told = [limit for track in tracks.values() for limit in track.limits]
@@ -110,8 +126,8 @@ def save_explanation(explanation: "Explanation", path: Path, *, overwrite: bool 
         path,
         replace(analysis, limits=tuple(dict.fromkeys([*analysis.limits, *told]))),
         command="explain",
-        mixture=recorded(explanation.problem.mixture),
-        references={source.name: recorded(source) for source in explanation.problem.references},
+        mixture=recorded(explanation.problem.mixture, path),
+        references={source.name: recorded(source, path) for source in explanation.problem.references},
         power={name: response.power for name, response in analysis.responses.items()},
         variance={name: response.variance for name, response in analysis.responses.items()},
         energies={name: shared_energies(analysis, name) for name in analysis.model.present},

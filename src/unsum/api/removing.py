@@ -10,9 +10,7 @@ from unsum.errors import RefusedError, UsageError
 from unsum.media.remux import make_folder, reserve_output
 
 if TYPE_CHECKING:
-    from unsum.problem import AudioSource
     from unsum.removal import Removal
-    from unsum.report.mix_json import RecordedFile
 
 
 def remove(
@@ -92,29 +90,15 @@ def remove(
 
 def save_removal(removal: "Removal", path: Path, *, overwrite: bool = False) -> None:
     """Write ``mix.json`` for a removal: what was found, and of which files."""
-    from unsum.media.source import FileSource
-    from unsum.problem import ResampledSource
-    from unsum.report.session import record_file, save_session
-
-    def recorded(source: "AudioSource") -> "RecordedFile":
-        file = source.source if isinstance(source, ResampledSource) else source
-        assert isinstance(file, FileSource)
-        return record_file(
-            file.path,
-            session=path,
-            channels=file.channels,
-            sample_rate=file.sample_rate,
-            stream=file.stream.number,
-            samples=file.samples,
-            bits=file.bits,
-        )
+    from unsum.api.recording_files import recorded
+    from unsum.report.session import save_session
 
     save_session(
         path,
         removal.analysis,
         command="remove",
-        mixture=recorded(removal.problem.mixture),
-        references={source.name: recorded(source) for source in removal.problem.references},
+        mixture=recorded(removal.problem.mixture, path),
+        references={source.name: recorded(source, path) for source in removal.problem.references},
         power={name: response.power for name, response in removal.analysis.responses.items()},
         variance={name: response.variance for name, response in removal.analysis.responses.items()},
         overwrite=overwrite,

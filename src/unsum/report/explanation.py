@@ -42,7 +42,7 @@ def explanation_text(explanation: Explanation, *, verbose: bool = False) -> str:
         lines += _wrapped(f"limit: {limit}")
     if verbose:
         lines += [_step_line(step) for step in explanation.analysis.steps]
-    lines += [f"response of {name}: {path.name}" for name, path in explanation.responses.items()]
+    lines += [f"response of {name}: {path.name}" for name, paths in explanation.responses.items() for path in paths]
     lines += [f"image of {name}: {path.name}" for name, path in explanation.images.items()]
     if explanation.residual is not None:
         lines.append(f"what no track explains: {explanation.residual.name}")
@@ -247,7 +247,7 @@ def explanation_json(explanation: Explanation) -> str:
         "session": _path(explanation.session),
         "residual": _path(explanation.residual),
         "images": {name: str(path) for name, path in explanation.images.items()},
-        "responses": {name: str(path) for name, path in explanation.responses.items()},
+        "responses": {name: [str(path) for path in paths] for name, paths in explanation.responses.items()},
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
 
