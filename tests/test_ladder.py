@@ -144,7 +144,8 @@ def steady(delay_samples: int) -> ClockEstimate:
 def test_a_track_that_is_not_in_the_mix_is_hardly_ever_heard_there(unknown_level):
     present = 0
     for seed in range(12):
-        coloured = lfilter([1.0], [1.0, -0.8], np.random.default_rng(seed).standard_normal((3, 5 * RATE))) * 0.05
+        white = np.random.default_rng(seed).standard_normal((3, 5 * RATE))
+        coloured = 0.05 * np.asarray(lfilter([1.0], [1.0, -0.8], white))
         mixture = 0.5 * coloured[:1] + unknown_level * coloured[1:2]
         tracks = (source("a", coloured[:1], bits=None), source("b", coloured[2:], bits=None))
         analysis = analyse(Problem(source("mix", mixture, bits=None), tracks), together=True)

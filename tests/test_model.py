@@ -46,3 +46,13 @@ def test_a_warp_that_is_no_delay_has_no_whole_samples():
     assert TimeWarp(1.0, 0.1).whole_samples(48000) is None
     assert TimeWarp(1.0, jumps=(Jump(1.0, 0.5),)).whole_samples(48000) is None
     assert TimeWarp(1.0, bend=Bend(0.0, 1.0, (0.0,))).whole_samples(48000) is None
+
+
+def test_jumps_out_of_order_are_refused():
+    with pytest.raises(ValueError, match=r"10\.2 s comes behind one at 10\.6 s"):
+        TimeWarp(jumps=(Jump(10.6, 0.5), Jump(10.2, -1.0)))
+
+
+def test_two_jumps_at_one_moment_are_one():
+    warp = TimeWarp(jumps=(Jump(2.0, 0.5), Jump(2.0, -1.0)))
+    assert warp.reference_time(2.0) == 1.5

@@ -160,7 +160,14 @@ def _climbed(
         for reference in problem.references:
             name = reference.name
             if locations[name].present and name not in clocks:
-                clocks[name] = fit_clock(problem.mixture, reference, locations[name], progress=settings.progress)
+                rate = model.sample_rate
+                clocks[name] = fit_clock(
+                    problem.mixture,
+                    reference,
+                    locations[name],
+                    excluded=[(round(a * rate), round(b * rate)) for a, b in settings.exclude],
+                    progress=settings.progress,
+                )
     findings = {name: _timed(finding, clocks.get(name)) for name, finding in findings.items()}
     warped = _warped(problem, model, clocks, settings.exclude)
     if warped is not None:

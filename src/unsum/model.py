@@ -10,6 +10,7 @@ warp, level and the rest of the delay in the filters.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -72,12 +73,26 @@ class TimeWarp:
     ----------
     bend : None where the clocks run evenly
     jumps : in order of time; ``skipped(t)`` is the sum of ``skipped_seconds`` of all at or before ``t``
+
+    Raises
+    ------
+    ValueError
+        If the jumps are not in order of time.
     """
 
     delay_seconds: float = 0.0  # positive: heard later in the mixture
     clock_ppm: float = 0.0  # positive: played faster than it was recorded
     bend: Bend | None = None
     jumps: tuple[Jump, ...] = ()
+
+    def __post_init__(self) -> None:
+        for before, after in pairwise(self.jumps):
+            # Readers cut the mixture at one jump after the other: out of order they would take wrong samples.
+            if not before.at_seconds <= after.at_seconds:
+                raise ValueError(
+                    f"a jump at {after.at_seconds:g} s comes behind one at {before.at_seconds:g} s; "
+                    "sort the jumps of a warp by time"
+                )
 
     def reference_time(self, mixture_time: Time) -> Time:
         """Seconds in the reference, of seconds in the mixture: a number or an array of any shape."""

@@ -71,3 +71,17 @@ def test_one_window_alone_agrees_with_nobody(rng, n_windows):
 
 def test_silent_windows_do_not_count():
     assert judged(np.zeros((5, LAGS))).chance == 1.0
+
+
+@pytest.mark.parametrize(("near", "guard"), [(768, 256), (512, 256), (384, 128)])
+def test_a_pulse_train_in_every_window_is_chance_however_few_lags_are_far(rng, near, guard):
+    correlations = rng.standard_normal((12, 2048))
+    correlations[:, 30::97] += 3.0
+    own = np.zeros((12, 2048))
+    own[:, 1024] = 1.0
+    time = np.arange(12, dtype=np.float64) * 2000
+    assert agreement(correlations, own, time, near=near, guard=guard, most_drift=0.0).chance > 0.01
+
+
+def test_a_response_is_heard_though_few_lags_are_far(rng):
+    assert judged(rows(rng, 20, [1.0], level=2.0), near=400, guard=111).nats > 15

@@ -13,7 +13,10 @@ from unsum.dsp.time_fit import (
     side_by_side,
     whitener_of,
 )
-from unsum.model import TimeWarp
+from unsum.dsp.warp import cutoff_for
+from unsum.engine import aligned_blocks
+from unsum.model import Bend, TimeWarp
+from unsum.problem import ArraySource, Problem
 
 RATE = 8000
 LAGS = Lags(-32, 96)
@@ -119,3 +122,25 @@ def test_the_reference_that_is_needed_covers_what_is_rendered():
     ends = warp.reference_time(np.array([9000 - LAGS.before, 17000 + LAGS.behind]) / RATE) * RATE
     assert first < ends[0] - 30
     assert last > ends[1] + 30
+
+
+@pytest.mark.parametrize("ppm", [1000.0, -700.0, 30000.0])
+def test_what_is_fitted_is_what_is_subtracted(rng, ppm):
+    """Up to half the sample rate: a residual must not hold what one of both filtered away."""
+    reference = rng.standard_normal((1, 4000))
+    warp = TimeWarp(0.0, ppm)
+    problem = Problem(
+        ArraySource("mixture", np.zeros((1, 3000)), RATE, ("FC",)), (ArraySource("r", reference, RATE, ("FC",)),)
+    )
+    (block,) = aligned_blocks(problem, {"r": warp})
+    fitted_to = render(Excerpt(500, np.zeros((1, 2000)), 0, reference), warp, sample_rate=RATE)
+    np.testing.assert_allclose(fitted_to, block.references["r"][:, 500:2500], atol=1e-9)
+
+
+@pytest.mark.parametrize(("ppm", "cutoff"), [(-50000.0, 1.0), (0.0, 1.0), (9999.0, 1.0), (25000.0, 1 / 1.025)])
+def test_only_what_would_fold_is_filtered_away(ppm, cutoff):
+    assert cutoff_for(TimeWarp(0.0, ppm)) == pytest.approx(cutoff, abs=1e-15)
+
+
+def test_a_bend_counts_where_it_is_fastest():
+    assert cutoff_for(TimeWarp(bend=Bend(0.0, 0.5, (0.0, 0.0, 0.02, 0.01)))) == pytest.approx(1 / 1.04, abs=1e-15)

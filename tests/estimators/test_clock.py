@@ -9,8 +9,11 @@ import soundfile
 
 from unsum.errors import InputError
 from unsum.estimators.clock import fit_clock, fit_warp
+from unsum.estimators.clock_jumps import with_jumps
+from unsum.estimators.clock_scene import read_scene
+from unsum.estimators.following import FIRST_REACH, follow
 from unsum.estimators.locate import Location, locate_reference
-from unsum.model import TimeWarp
+from unsum.model import Jump, TimeWarp
 from unsum.problem import ArraySource
 
 RATE = 8000
@@ -227,3 +230,72 @@ def test_the_delay_is_true_where_the_place_was_rough(rng):
     reference, mixture = played(rng, true.reference_time)
     found = fit_warp(mixture + like(rng, mixture, 10), reference, sample_rate=RATE, start=TimeWarp(-1.5))
     assert abs(found.delay_samples - true.delay_seconds * RATE) < max(4 * found.delay_stderr_samples, 0.005)
+
+
+def two_clocks(rng, seconds, changes):
+    """A mixture (1, samples) that runs at +50 ppm, and at -200 ppm from second ``changes`` on; its reference."""
+
+    def true(t):
+        first, then = 1 + 50e-6, 1 - 200e-6
+        return 1.5 + np.minimum(t, changes) * first + np.maximum(t - changes, 0.0) * then
+
+    reference, mixture = played(rng, true, seconds=seconds)
+    return mixture + like(rng, mixture, 20), reference
+
+
+def test_what_is_excluded_tells_nothing_of_the_clock(rng):
+    mixture, reference = two_clocks(rng, 40, 24.0)
+    sources = ArraySource("mixture", mixture, RATE, ("FC",)), ArraySource("reference", reference, RATE, ("FC",))
+    where = Location(round(-1.5 * RATE), present=True, confidence=1.0)
+    found = fit_clock(*sources, where, excluded=[(24 * RATE, 40 * RATE)])
+    assert found.kind == "drift"
+    assert abs(found.warp.clock_ppm - 50) < max(5 * found.clock_stderr_ppm, 0.01)
+    assert found.null_db < -15
+
+
+def test_what_is_excluded_in_the_middle_tells_nothing_either(rng):
+    true = TimeWarp(-1.5, 50.0)
+    reference, mixture = played(rng, true.reference_time, seconds=20)
+    mixture[:, 6 * RATE : 13 * RATE] = cloud(rng)(1.507 + np.arange(7 * RATE) / RATE * 0.9996)
+    mixture[:, 6 * RATE : 13 * RATE] += np.roll(reference[:, 8 * RATE : 15 * RATE], 60)
+    mixture = mixture + like(rng, mixture, 20)
+    start = TimeWarp(-1.5)
+    found = fit_warp(mixture, reference, sample_rate=RATE, start=start, excluded=[(6 * RATE, 13 * RATE)])
+    assert found.kind == "drift"
+    assert abs(found.warp.clock_ppm - 50) < max(5 * found.clock_stderr_ppm, 0.01)
+
+
+def test_excerpts_of_a_long_recording_are_spread_over_what_counts(rng, monkeypatch):
+    monkeypatch.setattr("unsum.estimators.clock_scene.WHOLE_SECONDS", 12.0)
+    monkeypatch.setattr("unsum.estimators.clock_scene._EXCERPTS", 3)
+    monkeypatch.setattr("unsum.estimators.clock_scene._EXCERPT_SECONDS", 4.0)
+    mixture, reference = two_clocks(rng, 40, 24.0)
+    how = {"sample_rate": RATE, "start": TimeWarp(-1.5)}
+    found = fit_warp(mixture, reference, excluded=[(24 * RATE, 40 * RATE)], **how)
+    assert found.kind == "drift"
+    assert abs(found.warp.clock_ppm - 50) < max(5 * found.clock_stderr_ppm, 0.01)
+    few = fit_warp(mixture, reference, excluded=[(6 * RATE, 20 * RATE), (23 * RATE, 40 * RATE)], **how)
+    assert abs(few.warp.clock_ppm - 50) < max(5 * few.clock_stderr_ppm, 0.01)
+
+
+def test_where_all_is_excluded_nothing_is_told(rng):
+    sound = cloud(rng)(np.arange(6 * RATE) / RATE)[None]
+    found = fit_warp(sound, sound, sample_rate=RATE, start=TimeWarp(0.0), excluded=[(-5, 3 * RATE), (2 * RATE, 10**9)])
+    assert "too little" in found.remarks[0]
+
+
+def test_jumps_of_two_looks_are_in_order_of_time(rng):
+    """One jump is known from before, and another is found ahead of it."""
+    sound = scenes.music_like(rng, 16 * RATE, rate=RATE, quantised=False)
+    mixture = np.concatenate([sound[:, RATE:40000], sound[:, 40090:70000], sound[:, 70200:96000]], axis=1)
+    mixture = mixture + like(rng, mixture, 30)
+    known = TimeWarp(-1.0, jumps=(Jump((70000 - 90 - RATE) / RATE, 200 / RATE),))
+    lengths = mixture.shape[1], sound.shape[1]
+    sources = ArraySource("mixture", mixture, RATE, ("FC",)), ArraySource("reference", sound, RATE, ("FC",))
+    scene = read_scene(*sources, lengths, known, None)
+    assert scene is not None
+    frames = follow(scene.excerpts, known, sample_rate=RATE, reach_seconds=FIRST_REACH)
+    found = with_jumps(scene, known, frames)
+    assert found is not None
+    np.testing.assert_allclose([jump.at_seconds * RATE for jump in found.jumps], [32000, 61910], atol=3)
+    np.testing.assert_allclose([jump.skipped_seconds * RATE for jump in found.jumps], [90, 200], atol=0.01)

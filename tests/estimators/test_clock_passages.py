@@ -137,3 +137,27 @@ def test_a_passage_with_a_jump_of_its_own_is_told(rng):
     where = located((0.0, 16.0, 0.0), (16.0, mixture.shape[1] / RATE, -6.0 - 90 / RATE))
     found = fit_clock(source("mix", under_talk(rng, mixture, 10)), source("song", sound), where)
     assert any("does not run evenly from 0.7" in one for one in found.remarks)
+
+
+def test_handovers_that_cross_are_chained_in_order_of_time():
+    lines = [Line(0.0, 10.0, 5.0, 4.0), Line(10.3, 10.5, 10.4, 8.4), Line(11.0, 20.0, 15.0, 12.0)]  # delays 1, 2, 3
+    warp = chained(lines, 0.0, [Handover(10.6, 10.6), Handover(10.2, 10.2)])
+    assert [jump.at_seconds for jump in warp.jumps] == [10.6, 10.6]
+    assert warp.reference_time(10.5) == pytest.approx(9.5, abs=1e-12)
+    assert warp.reference_time(12.0) == pytest.approx(9.0, abs=1e-12)
+
+
+def test_what_is_excluded_bends_no_passage(rng):
+    cloud = scenes.TonalCloud(rng, rate=RATE)
+    seconds = np.arange(36 * RATE) / RATE
+    delays = np.where(seconds < 16, -0.5, 4.0)
+    true = seconds - delays
+    # From second 24 on another tape, which another clock plays.
+    mixture = cloud(np.where(seconds < 24, true, 20.0 + (seconds - 24) * (1 - 2e-4)))[None]
+    reference = cloud(np.arange(36 * RATE) / RATE)[None]
+    where = located((0.0, 16.0, -0.5), (16.0, 36.0, 4.0))
+    sources = source("mix", under_talk(rng, mixture, 30)), source("song", reference)
+    found = fit_clock(*sources, where, excluded=[(24 * RATE, 36 * RATE)])
+    assert len(found.warp.jumps) == 1
+    assert not any("evenly" in one for one in found.remarks)
+    assert abs(found.clock_ppm) < max(5 * found.clock_stderr_ppm, 0.5)

@@ -8,10 +8,12 @@ import scenes
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 from unsum.errors import Cancelled, InputError
 from unsum.estimators import mono
-from unsum.estimators.locate import locate_reference, locate_references
+from unsum.estimators.locate import chance_together, locate_reference, locate_references
+from unsum.media.source import open_source
 from unsum.problem import ArraySource
 
 RATE = 48000
@@ -357,3 +359,29 @@ def test_another_speed_is_found_to_a_hundred_ppm(percent):
     middle = (passage.start_seconds + passage.stop_seconds) / 2
     assert middle - (middle - 6) * speed == pytest.approx(found.delay_samples / rate, abs=0.1)
     assert any("of its speed" in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.6, 1.0])
+def test_chances_are_put_together_honestly_however_much_they_depend_on_each_other(alike):
+    rng = np.random.default_rng(25)
+    common = rng.standard_normal((20_000, 1))
+    tests = ndtr(np.sqrt(alike) * common + np.sqrt(1 - alike) * rng.standard_normal((20_000, 3)))
+    together = np.array([chance_together(row) for row in tests.tolist()])
+    for level in (0.01, 0.05, 0.2):
+        assert np.mean(together <= level) <= level
+
+
+def test_chances_are_put_together_by_hand():
+    assert chance_together([1e-2, 1e-4, 1e-6]) == pytest.approx(np.e * 1e-4)
+    assert chance_together([0.9, 0.8]) == 1.0
+
+
+@pytest.mark.parametrize("seconds", [11.8, 12.0, 13.0])
+def test_music_that_repeats_itself_is_found_in_itself(audio_root, seconds):
+    whole = open_source(audio_root / "music" / "upbeat.ogg")
+    song = np.concatenate(list(whole.blocks()), axis=1)[:, : round(seconds * whole.sample_rate)] * 0.7
+    found = locate_reference(
+        source(song, name="song", rate=whole.sample_rate), source(song, name="again", rate=whole.sample_rate)
+    )
+    assert found.present
+    assert found.delay_samples == 0

@@ -7,8 +7,8 @@ The correlations of all windows are added up with their signs along straight lin
 What went one way into the other gives each window the same response and the sum grows with the number of windows; what
 merely beats in time, onset by onset, gives each another. By chance a peak is a chi-square variable of one degree of
 freedom. Where both sounds repeat themselves chance repeats itself too: then all lags have such peaks, and those far
-from the place tell how much that is. Only lags at which the clean sound is like itself are left out of this, for there
-a true match has its side peaks.
+from the place tell how much that is; where hardly any lag is far, all but those next to the peak do. Only lags at which
+the clean sound is like itself are left out of this, for there a true match has its side peaks.
 """
 
 import math
@@ -26,6 +26,7 @@ _SIDE_PEAK = 3.0  # of the height that chance gives: one that is foreseen so hig
 _STEP = 0.7  # lags at the ends by which two slopes differ
 _MOST_SLOPES = 400
 _LEAST_FAR = 4  # of all far lags one in so many is used in any case
+_FEWEST_FAR = 8  # of all lags one in so many must be far to tell what repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,12 @@ class Agreement:
     ----------
     chance : how often chance agrees as well, anywhere near the place
     explained : height of the highest peak, however loud its windows; grows with what is explained of the sound
+    height : standard deviations by which the windows stand out at that peak, one with another and with their signs
     """
 
     chance: float
     explained: float
+    height: float = 0.0
 
     @property
     def nats(self) -> float:
@@ -87,14 +90,18 @@ def agreement(
     repeated = np.mean(own[heard] / np.maximum(np.abs(own[heard]).max(axis=1, keepdims=True), 1e-30), axis=0)
     foreseen = peaks[at] * scipy.ndimage.maximum_filter1d(repeated**2, 2 * _NEIGHBOURS + 1)
     foreseen = np.roll(foreseen, at - middle)
-    far = np.flatnonzero(np.abs(np.arange(lags) - middle) >= near + guard)
+    lag = np.arange(lags)
+    far = np.flatnonzero(np.abs(lag - middle) >= near + guard)
+    if len(far) * _FEWEST_FAR < lags:
+        far = np.flatnonzero(np.abs(lag - at) >= min(guard, lags // _FEWEST_FAR))
     free = far[foreseen[far] < _SIDE_PEAK * chance_peaks / 10]
     if len(free) < len(far) // _LEAST_FAR:
         free = far[np.argsort(foreseen[far])[: len(far) // _LEAST_FAR]]
     inflated = max(1.0, float(peaks[free].max(initial=0.0)) / chance_peaks)
     chance = len(close) * len(slopes) * float(chdtrc(1, peaks[at] / inflated))
     around = slice(max(0, middle - near), middle + near)
-    return Agreement(min(1.0, chance), float(_highest(rows, time, slopes, around).max()))
+    explained = float(_highest(rows, time, slopes, around).max())
+    return Agreement(min(1.0, chance), explained, math.sqrt(explained / n_windows))
 
 
 def _highest(

@@ -29,7 +29,7 @@ from unsum.dsp.residuals import residual_of
 from unsum.dsp.rows import FIT, HELD_OUT, Segment
 from unsum.dsp.statistics import gather_statistics
 from unsum.dsp.transforms import fast_length, irfft, rfft
-from unsum.dsp.warp import interpolate, reach
+from unsum.dsp.warp import cutoff_for, interpolate, reach
 from unsum.dsp.whitening import levinson
 from unsum.model import TimeWarp
 
@@ -45,8 +45,6 @@ _SLOPE_HALF_WIDTH = 24
 # Rows whose errors may hang together; what lies farther apart is taken as independent.
 _BLOCK_SECONDS = 0.25
 _FEWEST_BLOCKS = 40
-# Anti-aliasing in steps: each cutoff needs a table of its own.
-_CUTOFF_STEPS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +156,6 @@ class Step:
     covariance: NDArray[np.float64]
 
 
-def kernel_cutoff(speed: float) -> float:
-    """What may pass where the reference runs at this speed, so that nothing comes back as an alias."""
-    return min(1.0, np.ceil(_CUTOFF_STEPS / max(speed, 1e-3) - 1e-2 * _CUTOFF_STEPS) / _CUTOFF_STEPS)
-
-
 def render(excerpt: Excerpt, warp: TimeWarp, *, sample_rate: int, before: int = 0, behind: int = 0) -> Audio:
     """The reference on the mixture's time line, (references, before + samples + behind)."""
     n = np.arange(excerpt.start - before, excerpt.stop + behind)
@@ -170,7 +163,7 @@ def render(excerpt: Excerpt, warp: TimeWarp, *, sample_rate: int, before: int = 
     if whole is not None:
         return _cut(excerpt.reference, int(n[0]) - whole - excerpt.reference_start, len(n))
     positions = warp.reference_time(n / sample_rate) * sample_rate - excerpt.reference_start
-    return interpolate(excerpt.reference, positions, cutoff=kernel_cutoff(1 + 1e-6 * warp.clock_ppm))
+    return interpolate(excerpt.reference, positions, cutoff=cutoff_for(warp))
 
 
 def side_by_side(
@@ -371,5 +364,5 @@ def needed_reference(start: int, stop: int, warp: TimeWarp, lags: Lags, *, sampl
     ends = np.array([start - lags.before - _WHITENING_ORDER, stop + lags.behind]) / sample_rate
     inside = np.linspace(ends[0], ends[1], 33)
     places = warp.reference_time(inside) * sample_rate
-    side = reach(kernel_cutoff(1 + 1e-6 * warp.clock_ppm)) + 2
+    side = reach(cutoff_for(warp)) + 2
     return int(np.floor(places.min())) - side, int(np.ceil(places.max())) + side

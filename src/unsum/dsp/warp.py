@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import i0, i1
 
 from unsum.errors import InputError
+from unsum.model import TimeWarp
 
 HALF_WIDTH = 40  # zero crossings of the sinc on each side
 # Of Kaiser's window: more is deeper at 0.40 of the sample rate, less reaches farther up.
@@ -28,6 +29,7 @@ _BETA = 13.5
 # For the whole band; a slower kernel needs fewer, and the table keeps its size.
 _PHASES = 128
 _LEAST_CUTOFF = 1 / 64
+_SPEED_WITHOUT_ALIASES = 1.01
 
 Audio = NDArray[np.float64]
 Positions = NDArray[np.floating[Any]]  # float64 inside: float32 has no thousandths of a sample after a minute
@@ -36,6 +38,17 @@ Positions = NDArray[np.floating[Any]]  # float64 inside: float32 has no thousand
 def reach(cutoff: float = 1.0) -> int:
     """How many samples on each side of a position take part in the value there."""
     return ceil(HALF_WIDTH / cutoff)
+
+
+def cutoff_for(warp: TimeWarp) -> float:
+    """What a warp lets through without aliases, over half the sample rate; the same for all of it.
+
+    A per cent of speed folds only what the kernel does not pass as it is.
+    """
+    speed = 1.0 + warp.clock_ppm * 1e-6
+    if warp.bend is not None and len(warp.bend.offsets_seconds) > 1:
+        speed += max(0.0, float(np.max(np.diff(warp.bend.offsets_seconds))) / warp.bend.step_seconds)
+    return 1.0 if speed <= _SPEED_WITHOUT_ALIASES else 1.0 / speed
 
 
 def interpolate(samples: Audio, positions: Positions, *, first: int = 0, cutoff: float = 1.0) -> Audio:

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.dsp.warp import interpolate, reach
+from unsum.dsp.warp import cutoff_for, interpolate, reach
 from unsum.model import TimeWarp
 from unsum.problem import AudioSource, Problem, as_float
 
 BLOCK_SAMPLES = 1 << 16
 # A jump farther back reads the reference from its start once more.
 LONGEST_HELD_SECONDS = 30.0
-_SPEED_WITHOUT_ALIASES = 1.01
 
 Progress = Callable[[float, float, str], None]
 
@@ -109,7 +108,7 @@ class _Warped:
     """
 
     def __init__(self, source: AudioSource, warp: TimeWarp, start: int) -> None:
-        self._rate, self._bits, self._cutoff = source.sample_rate, source.bits, _cutoff(warp)
+        self._rate, self._bits, self._cutoff = source.sample_rate, source.bits, cutoff_for(warp)
         self._between_jumps = replace(warp, jumps=())
         self._jumps_at = [jump.at_seconds for jump in warp.jumps]
         self._skipped = np.cumsum([0.0, *(jump.skipped_seconds for jump in warp.jumps)])
@@ -137,17 +136,6 @@ class _Warped:
         if not samples.any():
             return np.zeros((len(samples), len(positions)))
         return interpolate(samples, positions, first=start, cutoff=self._cutoff)
-
-
-def _cutoff(warp: TimeWarp) -> float:
-    """What the warp lets through without aliases, over half the sample rate; the same for all of it.
-
-    A per cent of speed folds only what the kernel does not pass as it is.
-    """
-    speed = 1.0 + warp.clock_ppm * 1e-6
-    if warp.bend is not None and len(warp.bend.offsets_seconds) > 1:
-        speed += max(0.0, float(np.max(np.diff(warp.bend.offsets_seconds))) / warp.bend.step_seconds)
-    return 1.0 if speed <= _SPEED_WITHOUT_ALIASES else 1.0 / speed
 
 
 def _longest_return(warp: TimeWarp) -> float:

@@ -18,6 +18,8 @@ _SHORTEST = 1 << 11
 _ENOUGH_WINDOWS = 12
 _MOST_WINDOWS = 32
 _CELLS_NEAR = 3  # a place is known to two cells, and its slope to some more
+_MOST_NEAR = 4  # of a window one part in so many: lags farther away must be left to tell what repeats
+_LONGEST_SPAN = 1 << 22
 _TURNED = 1e-3
 _SLOPES_AROUND = 2.0
 
@@ -41,6 +43,9 @@ class Tiling:
 def tiled(line: Heard) -> Tiling | None:
     """Windows side by side over all of a line, or spread over it; None where it is too short for two."""
     first, last = line.reference_time(line.start), line.reference_time(line.stop)
+    # Over an hour the search knows the slope too roughly: its ends would lie beyond what is looked at.
+    spare = max(0.0, last - first - _LONGEST_SPAN) / 2
+    first, last = first + spare, last - spare
     window = _LONGEST
     while window > _SHORTEST and _ENOUGH_WINDOWS * window > last - first:
         window //= 2
@@ -70,7 +75,8 @@ def agreement_along(where: Tiling, heard: Sequence[Sound], reference: Sound, *, 
     cell = cell_length(sample_rate)
     reach = max(1.0, float(np.ptp(where.played)) / 2)
     around = min(MOST_DRIFT, _SLOPES_AROUND * cell / reach)
-    return agreement(rows, own, where.played.astype(float), near=_CELLS_NEAR * cell, guard=cell, most_drift=around)
+    near = min(_CELLS_NEAR * cell, window // _MOST_NEAR)
+    return agreement(rows, own, where.played.astype(float), near=near, guard=cell, most_drift=around)
 
 
 def _centred(correlation: NDArray, window: int) -> NDArray:

@@ -34,7 +34,12 @@ _JUMPS_GAIN_DB, _BEND_GAIN_DB = 0.1, 0.2  # of the null on rows not fitted to
 
 
 def fit_clock(
-    mixture: AudioSource, reference: AudioSource, location: Location, *, progress: Progress | None = None
+    mixture: AudioSource,
+    reference: AudioSource,
+    location: Location,
+    *,
+    excluded: Sequence[tuple[int, int]] = (),
+    progress: Progress | None = None,
 ) -> ClockEstimate:
     """Find the exact warp of a reference whose place is known roughly.
 
@@ -42,6 +47,7 @@ def fit_clock(
     ----------
     mixture, reference : at the same sample rate
     location : of the reference in the mixture; must be present
+    excluded : half-open ranges of mixture samples that tell nothing of the clock
     progress : called with (samples done, samples expected, what); may raise to stop
 
     Raises
@@ -58,11 +64,11 @@ def fit_clock(
         raise InputError(f"{reference.name} was not found in {mixture.name}; there is no clock to fit")
     lengths = _length(mixture), _length(reference)
     if len(location.passages) > 1:
-        joined = fit_passages(mixture, reference, location.passages, lengths, progress=progress)
+        joined = fit_passages(mixture, reference, location.passages, lengths, excluded=excluded, progress=progress)
         if joined is not None:
             return joined
     start, within, told = _rough_warp(location, lengths, rate)
-    scene = read_scene(mixture, reference, lengths, start, progress, within=within)
+    scene = read_scene(mixture, reference, lengths, start, progress, within=within, excluded=excluded)
 
     def everything(warp: Callable[[], TimeWarp]) -> Iterator[Scene]:
         assert scene is not None
@@ -73,7 +79,12 @@ def fit_clock(
 
 
 def fit_warp(
-    mixture: NDArray[np.float64], reference: NDArray[np.float64], *, sample_rate: int, start: TimeWarp
+    mixture: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    *,
+    sample_rate: int,
+    start: TimeWarp,
+    excluded: Sequence[tuple[int, int]] = (),
 ) -> ClockEstimate:
     """Find the exact warp between arrays, from a rough one.
 
@@ -82,11 +93,12 @@ def fit_warp(
     mixture : (channels, samples)
     reference : (channels, samples)
     start : good to some 30 ms at the middle of the overlap
+    excluded : half-open ranges of mixture samples that tell nothing of the clock
     """
     heard = ArraySource("mixture", np.asarray(mixture, np.float64), sample_rate, _numbered(mixture))
     played = ArraySource("reference", np.asarray(reference, np.float64), sample_rate, _numbered(reference))
     lengths = heard.samples, played.samples
-    scene = read_scene(heard, played, lengths, start, None)
+    scene = read_scene(heard, played, lengths, start, None, excluded=excluded)
 
     def everything(warp: Callable[[], TimeWarp]) -> Iterator[Scene]:
         assert scene is not None
@@ -174,7 +186,7 @@ def _uneven(
     best = even
     jumping = with_jumps(scene, warp, frames) if scene.everything else surveyed(scene, warp, everything)
     if jumping is not None:
-        apart = replace(scene, excluded=tuple(around(jumping.jumps, scene)))
+        apart = replace(scene, excluded=(*scene.excluded, *around(jumping.jumps, scene)))
         fitted = fit_even(apart, _without_drift(apart, jumping), jumping)
         if fitted is not None and fitted.null_db < even.null_db - _JUMPS_GAIN_DB:
             names = _in_words(fitted.warp.jumps, scene.rate)

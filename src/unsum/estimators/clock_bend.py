@@ -69,6 +69,7 @@ def followed_bend(scene: Scene, warp: TimeWarp, frames: Frames) -> TimeWarp:
             filters=fit.filters,
             lags=scene.lags,
             window_seconds=0.19,
+            excluded=scene.excluded,
         )
         stiffness = 0.01
     return replace(warp, bend=nodes.bend(offsets))

@@ -30,7 +30,7 @@ PLAIN = np.ones(1)
 def followed(scene: Scene, start: TimeWarp) -> tuple[Frames, TimeWarp | None]:
     """The straight line through what the windows say, refined until it stays."""
     warp, reach = start, FIRST_REACH
-    frames = follow(scene.excerpts, warp, sample_rate=scene.rate, reach_seconds=reach)
+    frames = follow(scene.excerpts, warp, sample_rate=scene.rate, reach_seconds=reach, excluded=scene.excluded)
     for _ in range(_ROUNDS):
         clear = frames.only_clear()
         if not frames.enough_clear:
@@ -44,7 +44,7 @@ def followed(scene: Scene, start: TimeWarp) -> tuple[Frames, TimeWarp | None]:
             break
         warp = moved(warp, scene, ppm=-1e6 * slope / scene.rate if moves > 0.75 else 0.0, lag=at_middle)
         reach = _REACH
-        frames = follow(scene.excerpts, warp, sample_rate=scene.rate, reach_seconds=reach)
+        frames = follow(scene.excerpts, warp, sample_rate=scene.rate, reach_seconds=reach, excluded=scene.excluded)
     return frames, warp
 
 
@@ -91,7 +91,13 @@ def sharply(scene: Scene, warp: TimeWarp) -> Frames | None:
     if fit is None:
         return None
     return follow(
-        scene.excerpts, warp, sample_rate=scene.rate, reach_seconds=_REACH, filters=fit.filters, lags=scene.lags
+        scene.excerpts,
+        warp,
+        sample_rate=scene.rate,
+        reach_seconds=_REACH,
+        filters=fit.filters,
+        lags=scene.lags,
+        excluded=scene.excluded,
     )
 
 

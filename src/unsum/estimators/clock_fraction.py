@@ -11,7 +11,7 @@ from unsum.dsp.time_fit import Lags, side_by_side
 from unsum.dsp.transforms import irfft, rfft
 from unsum.estimators.clock_scene import Scene
 from unsum.estimators.delay import fractional_delay
-from unsum.estimators.following import window_samples
+from unsum.estimators.following import mostly_counting, window_samples
 from unsum.model import TimeWarp
 
 _LEVEL_BINS = 33  # neighbouring frequencies over which the level of a sound is taken
@@ -44,7 +44,9 @@ def _windows(scene: Scene, warp: TimeWarp) -> tuple[NDArray[np.float64], NDArray
     for excerpt in scene.excerpts:
         one = side_by_side([excerpt], warp, Lags(0, 1), sample_rate=scene.rate)
         segment = one.segments[0]
-        for start in range(segment.start, segment.stop - window + 1, window):
+        starts = np.arange(segment.start, segment.stop - window + 1, window)
+        at = np.rint(one.seconds[starts] * scene.rate).astype(np.intp)
+        for start in starts[mostly_counting(at, window, scene.excluded)].tolist():
             heard.append(one.mixture[:, start : start + window])
             played.append(one.references[:, start : start + window])
     if not heard:

@@ -41,7 +41,8 @@ def filter_of_stretch(scene: Scene, warp: TimeWarp, first: float, last: float) -
     part = clipped(scene, first, last)
     if part is None:
         return None
-    return fit_filters(side_by_side(part.excerpts, warp, scene.lags, sample_rate=scene.rate), scene.lags)
+    rows = side_by_side(part.excerpts, warp, scene.lags, sample_rate=scene.rate, excluded=scene.excluded)
+    return fit_filters(rows, scene.lags)
 
 
 def with_jumps(scene: Scene, warp: TimeWarp, frames: Frames) -> TimeWarp | None:
@@ -63,7 +64,13 @@ def with_jumps(scene: Scene, warp: TimeWarp, frames: Frames) -> TimeWarp | None:
         return None
     # Against the image the peaks are sharp: a filter's own echoes no longer pass for steps.
     again = follow(
-        scene.excerpts, base, sample_rate=scene.rate, reach_seconds=_REACH, filters=fit.filters, lags=scene.lags
+        scene.excerpts,
+        base,
+        sample_rate=scene.rate,
+        reach_seconds=_REACH,
+        filters=fit.filters,
+        lags=scene.lags,
+        excluded=scene.excluded,
     ).only_clear()
     runs = stretches(again, sample_rate=scene.rate)
     levels = [round(float(np.median(again.lags[run.start : run.stop]))) for run in runs]
@@ -85,7 +92,9 @@ def with_jumps(scene: Scene, warp: TimeWarp, frames: Frames) -> TimeWarp | None:
             level = after
     if not jumps:
         return None
-    return replace(base, delay_seconds=base.delay_seconds + levels[0] / scene.rate, jumps=(*warp.jumps, *jumps))
+    # A scene has some seconds of the one before: what is new in it may lie ahead of what is known.
+    every = tuple(sorted((*warp.jumps, *jumps), key=lambda jump: jump.at_seconds))
+    return replace(base, delay_seconds=base.delay_seconds + levels[0] / scene.rate, jumps=every)
 
 
 def _exactly(

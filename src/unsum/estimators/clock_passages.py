@@ -5,7 +5,7 @@ either the reference goes over at once, or it is not heard for a while: then the
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -99,7 +99,7 @@ def chained(lines: Sequence[Line], clock_ppm: float, handovers: Sequence[Handove
     speed = 1 + 1e-6 * clock_ppm
     first = lines[0].warp(clock_ppm)
     jumps: list[Jump] = []
-    for line, change in zip(lines[1:], handovers, strict=True):
+    for line, change in zip(lines[1:], in_order(handovers), strict=True):
         if change.starts > change.stops:
             silent = -(change.starts - change.stops) * speed - _AHEAD_SECONDS
             here = float(replace(first, jumps=tuple(jumps)).reference_time(change.stops))
@@ -116,6 +116,7 @@ def fit_passages(
     passages: Sequence[Passage],
     lengths: tuple[int, int],
     *,
+    excluded: Sequence[tuple[int, int]] = (),
     progress: Progress | None = None,
 ) -> ClockEstimate | None:
     """One warp for passages of a reference; None where fewer than two of them can be followed.
@@ -124,7 +125,9 @@ def fit_passages(
     ----------
     passages : two or more, in order of time
     lengths : samples of the mixture and of the reference
+    excluded : half-open ranges of mixture samples that tell nothing of the clock
     """
+    excluded = tuple(excluded)
     rate = mixture.sample_rate
     longest = max(passages, key=lambda one: one.stop_seconds - one.start_seconds)
     ppm = longest.clock_ppm
@@ -132,12 +135,14 @@ def fit_passages(
     cuts = _read(mixture, reference, lines, ppm, lengths, progress)
     if not cuts:
         return None
-    kept, lines, ppm, uneven = _followed(cuts, lines, ppm, rate)
+    kept, lines, ppm, uneven = _followed(cuts, lines, ppm, rate, excluded)
     if len(kept) < 2:
         return None
     cuts = [cuts[n] for n in kept]
-    ends = _ends(cuts, _Fit(tuple(lines), ppm, math.inf, np.full(len(lines), math.inf), PLAIN), lengths, rate)
-    scene = None if ends is None else _between(cuts, ends, rate)
+    excerpts = tuple(excerpt for cut in cuts for excerpt in cut.within)
+    rough = _Fit(tuple(lines), ppm, math.inf, np.full(len(lines), math.inf), PLAIN)
+    ends = _ends(cuts, rough, lengths, Scene(rate, excerpts, _lags(excerpts, rate), excluded))
+    scene = None if ends is None else _between(cuts, ends, rate, excluded)
     drifting = None if scene is None else _newton(scene, lines, ppm)
     if scene is None or drifting is None:
         return None
@@ -152,7 +157,7 @@ def fit_passages(
         and after.held_out_db < before.held_out_db - BETTER_DB
     )
     chosen = drifting if earned else steady
-    handovers = _ends(cuts, chosen, lengths, rate, scene=scene)
+    handovers = _ends(cuts, chosen, lengths, scene)
     if handovers is None:
         return None
     told = [_in_words([line.warp(chosen.clock_ppm) for line in chosen.lines], handovers)]
@@ -167,32 +172,36 @@ def fit_passages(
     return _concluded(scene, chosen, drifting, handovers, tuple(told), earned=earned)
 
 
-def _ends(
-    cuts: Sequence[_Cut], fit: _Fit, lengths: tuple[int, int], rate: int, *, scene: Scene | None = None
-) -> list[Handover] | None:
+def _ends(cuts: Sequence[_Cut], fit: _Fit, lengths: tuple[int, int], scene: Scene) -> list[Handover] | None:
     """Where each passage goes over into the next, by the filter of all of them; None where nothing sounds."""
-    if scene is None:
-        excerpts = tuple(excerpt for cut in cuts for excerpt in cut.within)
-        scene = Scene(rate, excerpts, _lags(excerpts, rate))
     plain = even_loop(scene, fit.warp, PLAIN)
     if plain is None:
         return None
     whitener, ways = whitener_of(plain), [line.warp(fit.clock_ppm) for line in fit.lines]
-    return [
+    return in_order(
         hand_over(
             one.end,
             other.begin,
             *pair,
             plain,
             whitener,
-            reference_seconds=lengths[1] / rate,
-            sample_rate=rate,
+            reference_seconds=lengths[1] / scene.rate,
+            sample_rate=scene.rate,
         )
         for (one, other), pair in zip(pairwise(cuts), pairwise(ways), strict=True)
-    ]
+    )
 
 
-def _between(cuts: Sequence[_Cut], ends: Sequence[Handover], rate: int) -> Scene:
+def in_order(handovers: Iterable[Handover]) -> list[Handover]:
+    """Handovers none of which comes ahead of the one before: each is found alone, and a short passage has two near."""
+    out: list[Handover] = []
+    for one in handovers:
+        least = out[-1].starts if out else -math.inf
+        out.append(Handover(max(one.stops, least), max(one.starts, least)))
+    return out
+
+
+def _between(cuts: Sequence[_Cut], ends: Sequence[Handover], rate: int, excluded: tuple[tuple[int, int], ...]) -> Scene:
     """What was read of the passages without what turned out to belong to none, or to another."""
     starts = [-math.inf, *(one.starts + _CLEAR_SECONDS for one in ends)]
     stops = [*(one.stops - _CLEAR_SECONDS for one in ends), math.inf]
@@ -201,7 +210,7 @@ def _between(cuts: Sequence[_Cut], ends: Sequence[Handover], rate: int) -> Scene
         whole = Scene(rate, cut.within, Lags(0, 1))
         part = clipped(whole, max(first, whole.start), min(last, whole.stop))
         excerpts += cut.within if part is None else part.excerpts
-    return Scene(rate, tuple(excerpts), _lags(excerpts, rate))
+    return Scene(rate, tuple(excerpts), _lags(excerpts, rate), excluded)
 
 
 def _concluded(
@@ -319,14 +328,18 @@ def _lags(excerpts: Sequence[Excerpt], rate: int) -> Lags:
 
 
 def _followed(
-    cuts: Sequence[_Cut], lines: Sequence[Line], ppm: float, rate: int
+    cuts: Sequence[_Cut],
+    lines: Sequence[Line],
+    ppm: float,
+    rate: int,
+    excluded: Sequence[tuple[int, int]],
 ) -> tuple[list[int], list[Line], float, list[bool]]:
     """Passages that windows can follow, their lines, the clock that all share, and which of them run unevenly."""
     uneven: list[bool] = []
     kept, lines, reach = list(range(len(lines))), list(lines), FIRST_REACH
     for _ in range(_FOLLOW_ROUNDS):
         frames = [
-            follow(cuts[n].within, line.warp(ppm), sample_rate=rate, reach_seconds=reach)
+            follow(cuts[n].within, line.warp(ppm), sample_rate=rate, reach_seconds=reach, excluded=excluded)
             for n, line in zip(kept, lines, strict=True)
         ]
         sure = [k for k, one in enumerate(frames) if one.enough_clear]

@@ -62,19 +62,25 @@ def read_scene(
     progress: Progress | None,
     *,
     within: tuple[int, int] | None = None,
+    excluded: Sequence[tuple[int, int]] = (),
 ) -> Scene | None:
-    """Excerpts spread over the overlap, or over what of it lies ``within`` mixture samples; None if too short."""
+    """Excerpts spread over the overlap, or over what of it lies ``within`` mixture samples; None if too short.
+
+    Parameters
+    ----------
+    excluded : half-open ranges of mixture samples that do not count; no excerpt is spent on them
+    """
     rate = mixture.sample_rate
     first, last = overlap(lengths, start, rate)
     if within is not None:
         first, last = max(first, within[0]), min(last, within[1])
-    if last - first < _SHORTEST_SECONDS * rate:
+    counting = _left_of(first, last, excluded)
+    if sum(b - a for a, b in counting) < _SHORTEST_SECONDS * rate:
         return None
-    if last - first <= WHOLE_SECONDS * rate:
-        ranges = [(first, last)]
-    else:
-        length = min(round(_EXCERPT_SECONDS * rate), _MOST_ROWS // _EXCERPTS)
-        ranges = [(int(at), int(at) + length) for at in np.linspace(first, last - length, _EXCERPTS)]
+    first, last = counting[0][0], counting[-1][1]
+    ranges = _ranges(counting, rate)
+    if not ranges:
+        return None
     lags = lags_for(rate, sum(b - a for a, b in ranges), min(_MOST_CHANNELS, len(reference.channels)))
     spans = []
     for a, b in ranges:
@@ -86,8 +92,39 @@ def read_scene(
     if not heard or not played:
         return None
     return Scene(
-        rate, tuple(replace(e, mixture=e.mixture[heard], reference=e.reference[played]) for e in excerpts), lags
+        rate,
+        tuple(replace(e, mixture=e.mixture[heard], reference=e.reference[played]) for e in excerpts),
+        lags,
+        tuple(excluded),
     )
+
+
+def _left_of(first: int, last: int, excluded: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What excluded ranges leave of another, in order."""
+    out: list[tuple[int, int]] = []
+    for start, stop in sorted(excluded):
+        if start > first:
+            out.append((first, min(start, last)))
+        first = max(first, stop)
+        if first >= last:
+            return [(a, b) for a, b in out if b > a]
+    return [(a, b) for a, b in (*out, (first, last)) if b > a]
+
+
+def _ranges(counting: Sequence[tuple[int, int]], rate: int) -> list[tuple[int, int]]:
+    """All from the first sample that counts to the last, all that counts, or excerpts spread over that."""
+    first, last = counting[0][0], counting[-1][1]
+    if last - first <= WHOLE_SECONDS * rate:
+        return [(first, last)]
+    lengths = np.array([b - a for a, b in counting])
+    if lengths.sum() <= WHOLE_SECONDS * rate:
+        return [(a, b) for a, b in counting if b - a >= _SHORTEST_SECONDS * rate]
+    length = min(round(_EXCERPT_SECONDS * rate), _MOST_ROWS // _EXCERPTS)
+    before = np.cumsum(lengths) - lengths  # what counts, ahead of each
+    starts = np.linspace(0, lengths.sum() - length, _EXCERPTS)
+    own = np.searchsorted(before, starts, side="right") - 1
+    at = [counting[n][0] + int(start - before[n]) for n, start in zip(own.tolist(), starts.tolist(), strict=True)]
+    return [(a, a + length) for a in at]
 
 
 def widened(ends: tuple[int, int], margin: int) -> tuple[int, int]:
@@ -158,7 +195,7 @@ def consecutive_scenes(
 
     Parameters
     ----------
-    pattern : whose taps they take
+    pattern : whose taps they take, and what is excluded
     warp : what is known when a scene is due: it tells which part of the reference to read
     within : mixture samples beyond which nothing is read
     """
@@ -184,4 +221,4 @@ def consecutive_scenes(
         heard, played = telling([excerpt.mixture]), telling([excerpt.reference])
         if heard and played:
             own = replace(excerpt, mixture=excerpt.mixture[heard], reference=excerpt.reference[played])
-            yield replace(pattern, excerpts=(own,), excluded=())
+            yield replace(pattern, excerpts=(own,))

@@ -21,7 +21,9 @@ def surveyed(scene: Scene, warp: TimeWarp, everything: Everything) -> TimeWarp |
     known = [warp]  # the last is asked for when the next scene is read
     first: TimeWarp | None = None
     for one in everything(lambda: known[-1]):
-        frames = follow(one.excerpts, known[-1], sample_rate=scene.rate, reach_seconds=FIRST_REACH)
+        frames = follow(
+            one.excerpts, known[-1], sample_rate=scene.rate, reach_seconds=FIRST_REACH, excluded=one.excluded
+        )
         clear = frames.only_clear()
         if not frames.enough_clear:
             continue

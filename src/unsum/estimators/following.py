@@ -16,6 +16,7 @@ _HOPS = 4  # in a window
 # A clear height is above the highest that noise has among so many lags, by so many deviations.
 _CLEAR_ABOVE = 1.0
 _ROBUST_ROUNDS = 12
+_MOST_EXCLUDED = 0.25  # share of a window
 FIRST_REACH = 0.08  # seconds that a rough place may be off
 _FEWEST_FRAMES = 4
 _TRACKED = 0.15  # of all frames: with fewer clear ones nothing can be followed
@@ -59,8 +60,14 @@ def follow(
     filters: NDArray[np.float64] | None = None,
     lags: Lags | None = None,
     window_seconds: float = _WINDOW_SECONDS,
+    excluded: Sequence[tuple[int, int]] = (),
 ) -> Frames:
-    """Track the delay of every excerpt against the reference under a warp, or against its image through filters."""
+    """Track the delay of every excerpt against the reference under a warp, or against its image through filters.
+
+    Parameters
+    ----------
+    excluded : half-open ranges of mixture samples; windows that lie in them give no frame
+    """
     window = window_samples(sample_rate, seconds=window_seconds)
     hop, reach = window // _HOPS, round(reach_seconds * sample_rate)
     least = np.sqrt(2 * np.log(4 * reach)) + _CLEAR_ABOVE
@@ -72,17 +79,29 @@ def follow(
         tracker = DelayTracker(window=window, hop=hop, reach=reach)
         starts = np.arange(0, len(heard) - window + 1, hop)
         room = (len(played) - len(heard)) // 2
-        for start in starts.tolist():
+        counts = mostly_counting(excerpt.start + starts, window, excluded)
+        for start, own in zip(starts.tolist(), counts.tolist(), strict=True):
             at = start + room - reach - tracker.centre
-            tracker.add(heard[start : start + window], _row_cut(played, at, window + 2 * reach))
+            # Silence leaves the path where it is, and the time from one window to the next right.
+            tracker.add(
+                heard[start : start + window] if own else np.zeros(window), _row_cut(played, at, window + 2 * reach)
+            )
         track = tracker.finish()
-        seconds.append((excerpt.start + starts + window / 2) / sample_rate)
-        found.append(track.lags)
-        clear.append(track.heights > least)
+        seconds.append((excerpt.start + starts[counts] + window / 2) / sample_rate)
+        found.append(track.lags[counts])
+        clear.append(track.heights[counts] > least)
     if not seconds:
         nothing = np.zeros(0)
         return Frames(nothing, nothing, np.zeros(0, bool))
     return Frames(np.concatenate(seconds), np.concatenate(found), np.concatenate(clear))
+
+
+def mostly_counting(starts: NDArray[np.integer], window: int, excluded: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Whether of each window, (windows,), that begins at a mixture sample, only a small part is excluded."""
+    out = np.zeros(len(starts), np.intp)
+    for first, stop in excluded:
+        out += np.maximum(np.minimum(starts + window, stop) - np.maximum(starts, first), 0)
+    return out <= _MOST_EXCLUDED * window
 
 
 def _two_rows(

@@ -2,7 +2,12 @@
 
 Of a reference and the mixture, the shorter is cut into windows and the longer passes by, both in mono at some 8 kHz.
 What is found there must show itself again at the full rate, in windows that were cut elsewhere, before it counts as
-present. Where nothing is found, other speeds are tried.
+present. Where nothing is found, other speeds are tried. How sure a presence is, search and windows and full rate say
+together, however much one of them says what another said [1]_.
+
+References
+----------
+.. [1] Vovk and Wang, "Combining p-values via averaging", Biometrika 107(4), 2020: ``e`` times their geometric mean.
 """
 
 import math
@@ -26,6 +31,9 @@ from unsum.problem import AudioSource
 MIN_SECONDS = 0.25  # less than this is no sound to search for
 
 _FALSE_ALARM = 1e-4
+# Standard deviations by which windows together stand out where a sound is: 27 to 37 in songs at their own level, less
+# than 6 where two unrelated loops run in step.
+_BEYOND_CHANCE = 10.0
 _AMBIGUOUS = 1.15
 _FEW_WINDOWS = 6  # of the proof of all passages but the surest
 _MOST_RIVALS = 8
@@ -256,6 +264,11 @@ def _candidate(found: Search, swapped: bool, reference_length: int, mixture_leng
     return _Candidate(tuple(heard), found, swapped, rivals=tuple(rivals(found, heard, most=_MOST_RIVALS, **how)))
 
 
+def chance_together(chances: Sequence[float]) -> float:
+    """How often chance gives all that several tests say, whether or not one depends on another [1]_."""
+    return min(1.0, math.e * math.exp(float(np.mean(np.log(np.maximum(chances, 1e-300))))))
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     """A line in samples of the full rate, with what its windows say together, and what the full rate says."""
@@ -274,7 +287,19 @@ class _Line:
         if self.agreement is None:
             return self.line.false_alarm <= _FALSE_ALARM
         searched = -math.log(max(self.line.false_alarm, 1e-300))
+        if self.agreement.height >= _BEYOND_CHANCE and self.line.false_alarm <= _FALSE_ALARM:
+            return True  # however much the music repeats itself
         return self.agreement.nats >= _LEAST_AGREEMENT and self.agreement.nats + searched >= _TOGETHER
+
+    @property
+    def chance(self) -> float:
+        """How often chance gives all of this together, whether or not one thing depends on another."""
+        chances = [self.line.false_alarm]
+        if self.agreement is not None:
+            chances.append(self.agreement.chance)
+        if self.proof is not None:
+            chances.append(self.proof.false_alarm)
+        return chance_together(chances)
 
     @property
     def proved(self) -> bool:
@@ -365,7 +390,8 @@ def _concluded(candidate: _Candidate, lines: Sequence[_Line], rate: int, factor:
         votes, windows = int(np.sum(np.nan_to_num(best.evidence) >= 3)), int(np.isfinite(best.evidence).sum())
         remark = f"{votes} of {windows} windows agree on a place, no more than chance gives"
         return _refused(best.false_alarm, candidate.side, votes, windows, remark)
-    proved = [(one.line, one.proof) for one in lines if one.proof is not None and one.proved]
+    sure = [one for one in lines if one.proved]
+    proved = [(one.line, one.proof) for one in sure if one.proof is not None]
     if not proved:
         one = lines[0]
         if one.proof is None:
@@ -376,7 +402,7 @@ def _concluded(candidate: _Candidate, lines: Sequence[_Line], rate: int, factor:
         if one.proof.false_alarm < FALSE_PROOF:
             remark = f"{votes} of {windows} windows are heard at the same time, but each in another way, as by chance"
         return _refused(one.line.false_alarm, candidate.side, votes, windows, remark)
-    line, proof = proved[0]
+    (line, proof), chance = proved[0], sure[0].chance
     ppm = _ppm(proof.slope)
     passages = _passages(proved, rate)
     remarks = []
@@ -390,12 +416,12 @@ def _concluded(candidate: _Candidate, lines: Sequence[_Line], rate: int, factor:
         remarks.append(f"heard in {len(passages)} passages, from {starts} s on")
     if abs(ppm) >= 1000:
         remarks.append(f"played at {100 + ppm / 1e4:.2f} % of its speed")
-    elif ppm:
+    elif abs(ppm) >= 1:
         remarks.append(f"the clocks differ by about {ppm:.0f} ppm")
     return Location(
         delay_samples=_delay_in_the_middle(line, proof),
         present=True,
-        confidence=1 - min(_FALSE_ALARM, max(line.false_alarm, proof.false_alarm)),
+        confidence=1 - chance,
         polarity=proof.polarity,
         peak_to_side=candidate.side,
         votes=proof.votes,
