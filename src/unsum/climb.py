@@ -25,6 +25,9 @@ KEPT_DB = 0.02
 # numbers by chance, while long filters predict a little of anything tonal.
 EXACT_LOSES_DB = 0.1
 
+# Twice two standard deviations of a chance meeting, of sounds whose samples tell a hundredth of what white ones would.
+_CHANCE = 40.0
+
 Order = tuple[int, int]  # first lag, taps
 # A filter needs this many fitted rows for each of its taps.
 _ROWS_PER_TAP = 16
@@ -204,10 +207,36 @@ class Climb:
         is_exact = any(part.exact_gains for part in self.best.model.contributions.values())
         better = before - depth
         needed = EXACT_LOSES_DB if is_exact else KEPT_DB
+        if choice is not None and rung != "clock":
+            needed = max(needed, self._by_chance_db(choice))
         kept = not math.isnan(better) and better > needed  # nan: both leave nothing
         self.steps.append(Step(rung, kept, before, depth, (remark,) if remark else ()))
         if kept:
             self.best = _State(model, depth, choice)
+
+    def _by_chance_db(self, choice: OrderChoice) -> float:
+        """What other sounds may make a change of the filters look better by, on held-out samples.
+
+        A change of the images by d meets what is left, u, with ``2 <u, d>``: by chance about
+        ``2 sqrt(c |u|^2 |d|^2 / n)`` in n rows, with c for sounds that are far from white.
+        """
+        held = choice.held_out
+        start = held.first_lag
+        change = choice.fit.filters.copy()
+        row = 0
+        for name, count in self.channels.items():
+            part = self.best.model.contributions[name]
+            first, stop = part.first_lag - start, part.first_lag - start + part.n_taps
+            if first < 0 or stop > held.n_taps:
+                return 0.0  # a shorter filter: what it leaves out is seen at once
+            change[:, row : row + count, first:stop] -= part.filters
+            row += count
+        moved = float(np.sum(change * held.matvec(change)))
+        left = float(np.sum(held.mixture_energy)) * 10 ** (choice.null_db / 10)
+        if not left > 0 or not moved > 0:
+            return 0.0
+        chance = _CHANCE * math.sqrt(left * moved / (held.n_rows * len(change)))
+        return 10 * math.log10(1 + chance / left)
 
     def _dependences(self, equations: NormalEquations) -> tuple[str, ...]:
         """References that others make up; the channels of one reference may well be alike."""
