@@ -96,7 +96,7 @@ def delayed(sound: Sound, samples: float) -> Sound:
     away = lags - (samples - whole)
     taps = np.sinc(away) * np.i0(10 * np.sqrt(np.maximum(1 - (away / 65.0) ** 2, 0.0)))
     taps /= np.sum(taps)
-    return late(scipy.signal.fftconvolve(sound, taps)[64 : 64 + len(sound)], whole)
+    return late(scipy.signal.fftconvolve(sound, taps), whole)[64:][: len(sound)]
 
 
 def filtered(sound: Sound, band: TrueBand) -> Sound:
