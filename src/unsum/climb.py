@@ -89,7 +89,7 @@ class Climb:
         equations = self._gathered(short if warped else short + rooms, meter)
         self.limits = self._dependences(equations[FIT])
         self.gain_equations = equations[FIT].restrict(first_lag=0, n_taps=1)
-        gain = choose_order(equations, [(0, 1)])
+        gain = choose_order(self.problem, self.alignment, equations, [(0, 1)])
         exact = self._exact(equations, meter.gains())
         if exact is not None:
             self._judge("exact", *exact, None)
@@ -138,7 +138,7 @@ class Climb:
         return [order for order in known if order not in large[:-1]]
 
     def _fitted(self, rung: str, equations: Mapping[int, NormalEquations], orders: list[Order]) -> None:
-        choice = choose_order(equations, orders)
+        choice = choose_order(self.problem, self.alignment, equations, orders)
         taps = ", ".join(f"{n} taps {depth:.2f} dB" for n, depth in choice.tried)
         self._judge(rung, *self._filtered(choice), choice, taps)
 

@@ -26,6 +26,10 @@ from unsum.problem import Problem, as_float
 WORTH_DB = 0.01
 # Share of the residual energy, 0.001 dB, that comparing lengths of filters needs to know.
 _TELLING = 2e-4
+# Below this the sums of large numbers no longer tell what is left; longer filters are then tried on the samples
+# themselves for as long as each is better than the last by so much.
+_TOLD_BY_SUMS_DB = -130.0
+_DEEPER_DB = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class OrderChoice:
     held_out: NormalEquations
     fit: FilterFit
     null_db: float
-    tried: tuple[tuple[int, float], ...]  # taps, held-out null depth in dB
+    tried: tuple[tuple[int, float], ...] = ()  # taps, held-out null depth in dB
 
 
 def gather(
@@ -110,10 +114,15 @@ def measure_residual(
 
 
 def choose_order(
+    problem: Problem,
+    alignment: Alignment,
     equations: Mapping[int, NormalEquations],
     candidates: Sequence[tuple[int, int]],
 ) -> OrderChoice:
     """The shortest of some filters within `WORTH_DB` of the best on held-out rows.
+
+    Where nearly nothing is left, as of mixes in floating point, the equations cannot tell one length from another:
+    the filters are then refined and judged on the audio.
 
     Parameters
     ----------
@@ -121,18 +130,38 @@ def choose_order(
     candidates : (first_lag, n_taps), in growing order; each within the lags of the pass
     """
     fitted, held = equations[FIT], equations[HELD_OUT]
-    choices = []
+    choices: list[OrderChoice] = []
+    deep: list[OrderChoice] = []
     for first_lag, n_taps in candidates:
         small = fitted.restrict(first_lag=first_lag, n_taps=n_taps)
         test = held.restrict(first_lag=first_lag, n_taps=n_taps)
         fit = least_squares_filters(small, worthwhile=_TELLING)
         left = float(np.sum(test.residual_energy(fit.filters)))
-        depth = null_depth_db(left, float(np.sum(test.mixture_energy)))
-        choices.append((small, test, fit, depth))
-    best = min(choice[3] for choice in choices)
-    small, test, fit, depth = next(choice for choice in choices if choice[3] <= best + WORTH_DB)
-    tried = tuple((choice[0].n_taps, choice[3]) for choice in choices)
-    return OrderChoice(small, test, fit, depth, tried)
+        choice = OrderChoice(small, test, fit, null_depth_db(left, float(np.sum(test.mixture_energy))))
+        if choice.null_db < _TOLD_BY_SUMS_DB:
+            choice = _judged_on_audio(problem, alignment, choice)
+            deep.append(choice)
+        choices.append(choice)
+        if len(deep) > 1 and not deep[-1].null_db < deep[-2].null_db - _DEEPER_DB:
+            break
+    tried = tuple((choice.equations.n_taps, choice.null_db) for choice in choices)
+    if len(deep) > 1:
+        return replace(choices[-2] if deep[-2].null_db <= deep[-1].null_db + _DEEPER_DB else choices[-1], tried=tried)
+    best = min(choice.null_db for choice in choices)
+    return replace(next(choice for choice in choices if choice.null_db <= best + WORTH_DB), tried=tried)
+
+
+def _judged_on_audio(problem: Problem, alignment: Alignment, choice: OrderChoice) -> OrderChoice:
+    """The filters refined on the samples they are fitted to, and judged on the held-out samples themselves."""
+    first_lag = choice.equations.first_lag
+
+    def residual(filters: NDArray[np.float64]) -> Residual:
+        return measure_residual(problem, alignment, filters, first_lag=first_lag)
+
+    fit = least_squares_filters(choice.equations, residual=residual)
+    left = measure_residual(problem, alignment, fit.filters, first_lag=first_lag, part=HELD_OUT)
+    depth = null_depth_db(float(np.sum(left.energy)), float(np.sum(choice.held_out.mixture_energy)))
+    return replace(choice, fit=fit, null_db=depth)
 
 
 def refine(problem: Problem, alignment: Alignment, choice: OrderChoice) -> FilterFit:
