@@ -45,3 +45,14 @@ def test_compiled_filters_are_the_plain_ones(rng, newest):
     plain.filter_multiply(filters, history, newest, expected)
     compiled.filter_multiply(filters, history, newest, got)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 7, 130])
+def test_compiled_triangular_products_are_the_plain_ones(rng, order):
+    triangles, rows = rng.standard_normal((2, order, order)), rng.standard_normal((3, 2, order))
+    for name in ("lower_multiply", "lower_transposed_multiply"):
+        expected = rng.standard_normal(rows.shape)
+        got = expected.copy()
+        getattr(plain, name)(triangles, rows, expected)
+        getattr(compiled, name)(triangles, rows, got)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)

@@ -86,3 +86,34 @@ def filter_multiply(filters, history, newest, out):
         for c in range(n_channels):
             for f in range(width):
                 out[c, start + f] = complex(z[0, c, f], z[1, c, f])
+
+
+# A triangle is far larger than the rows: every element is read once, for all channels, the upper half never. The rows
+# may be parts of longer ones; loops run several elements at once only on copies of their own.
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
+def lower_multiply(triangles, rows, out):
+    x = np.empty((rows.shape[0], rows.shape[2]))
+    for k in range(triangles.shape[0]):
+        x[:] = rows[:, k]
+        for i in range(triangles.shape[1]):
+            line = triangles[k, i]
+            for c in range(rows.shape[0]):
+                one = x[c]
+                total = 0.0
+                for j in range(i + 1):
+                    total += line[j] * one[j]
+                out[c, k, i] += total
+
+
+@_compiled
+def lower_transposed_multiply(triangles, rows, out):
+    y = np.empty((rows.shape[0], rows.shape[2]))
+    for k in range(triangles.shape[0]):
+        y[:] = 0.0
+        for i in range(triangles.shape[1]):
+            line = triangles[k, i]
+            for c in range(rows.shape[0]):
+                one, x = y[c], rows[c, k, i]
+                for j in range(i + 1):
+                    one[j] += line[j] * x
+        out[:, k] = y

@@ -61,3 +61,13 @@ def filter_multiply(filters: SplitSpectra, history: Spectra, newest: int, out: S
     out[:] = 0
     for d in range(len(filters)):
         out += np.sum(joined(filters[d]) * history[(newest - d) % len(history)], axis=1)
+
+
+def lower_multiply(triangles: NDArray, rows: NDArray, out: NDArray) -> None:
+    """``out[c, k] += L[k] @ rows[c, k]`` for lower triangular L (references, order, order)."""
+    out += np.einsum("kij,ckj->cki", np.tril(triangles), rows)
+
+
+def lower_transposed_multiply(triangles: NDArray, rows: NDArray, out: NDArray) -> None:
+    """``out[c, k] = rows[c, k] @ L[k]`` for lower triangular L (references, order, order)."""
+    out[:] = np.einsum("kij,cki->ckj", np.tril(triangles), rows)

@@ -50,11 +50,12 @@ class WhitenedInverse:
     """
 
     def __init__(self, equations: NormalEquations, *, ridge: NDArray, order: int = _ORDER) -> None:
-        from unsum.dsp._kernels_numba import hermitian_multiply
+        from unsum.dsp._kernels_numba import hermitian_multiply, lower_multiply, lower_transposed_multiply
 
         if equations.spectra is None:
             raise ValueError("the normal equations have no spectra; gather them with spectra=True")
         self._multiply = hermitian_multiply
+        self._lower, self._lower_transposed = lower_multiply, lower_transposed_multiply
         n_references, n_taps = equations.n_references, equations.n_taps
         self._n_taps, self._order = n_taps, min(order, max(n_taps // 2, 1), n_taps - 1)
         spectra = joined(equations.spectra.pairs) * (equations.n_rows / max(equations.spectra.n_windows, 1))
@@ -121,7 +122,7 @@ class WhitenedInverse:
         inner = self._n_taps - self._order
         spectra = np.conj(self._whitener[first:last]) * rfft(x, self._n_filter)
         out = irfft(spectra, self._n_filter)[..., : self._n_taps]
-        out[..., inner:] = (x[..., None, inner:] @ self._corner[first:last])[..., 0, :]
+        self._lower_transposed(self._corner[first:last], x[..., inner:], out[..., inner:])
         return out
 
     def _coloured(self, x: NDArray, first: int, last: int) -> NDArray[np.float64]:
@@ -130,7 +131,7 @@ class WhitenedInverse:
         early = x.copy()
         early[..., inner:] = 0.0
         out = irfft(self._whitener[first:last] * rfft(early, self._n_filter), self._n_filter)[..., : self._n_taps]
-        out[..., inner:] += (self._corner[first:last] @ x[..., inner:, None])[..., 0]
+        self._lower(self._corner[first:last], x[..., inner:], out[..., inner:])
         return out
 
 
