@@ -1,4 +1,4 @@
-"""An hour of stereo: time, memory, and where the time goes."""
+"""An hour of stereo, by one clock and by two: time, memory, and where the time goes."""
 
 import json
 import os
@@ -11,11 +11,14 @@ import numpy as np
 import scenes  # pyright: ignore[reportMissingImports]
 import scipy.signal
 import soundfile
+import soxr
 
 from remove_rows.figures import Table
 from remove_rows.measuring import HERE, run, unsum
 from unsum import api
 from unsum.media.source import open_source
+
+DRIFT_PPM = 80.0
 
 
 def write_hour(work: Path, minutes: float) -> tuple[Path, Path]:
@@ -55,6 +58,25 @@ def write_hour(work: Path, minutes: float) -> tuple[Path, Path]:
     return song_path, mixture_path
 
 
+def write_drifting(mixture: Path, ppm: float) -> Path:
+    """The recording by a recorder whose clock is so many millionths slow: resampled by soxr, dithered to 16 bit."""
+    path = mixture.with_name(f"{mixture.stem}_{ppm:g}ppm.flac")
+    if path.exists():
+        return path
+    partial, rng = path.with_suffix(".partial"), np.random.default_rng(7)
+    with soundfile.SoundFile(mixture) as source:
+        rate, channels = source.samplerate, source.channels
+        stream = soxr.ResampleStream(rate * (1 + 1e-6 * ppm), rate, channels, dtype="float64", quality="VHQ")
+        with soundfile.SoundFile(partial, "w", rate, channels, subtype="PCM_16", format="FLAC") as file:
+            while source.tell() < source.frames:
+                block = source.read(20 * rate, dtype="float64", always_2d=True)
+                block = stream.resample_chunk(block, last=source.tell() == source.frames) * 32768
+                rounded = np.rint(block + rng.triangular(-1, 0, 1, block.shape))
+                file.write(np.clip(rounded, -32768, 32767).astype(np.int16))
+    partial.rename(path)
+    return path
+
+
 def watched_removal(mixture: str, reference: str, output: str) -> dict:
     """Remove with an eye on the clock: what each pass over the audio cost, in order."""
     passes: list[dict] = []
@@ -81,7 +103,9 @@ def watched_removal(mixture: str, reference: str, output: str) -> dict:
     wall, cpu = spent()
     passes.append({"what": "closing the file", "done": 0.0, "wall": wall, "cpu": cpu, "peak_mib": peak_mib()})
     steps = [[step.rung, step.kept, step.null_db] for step in removal.analysis.steps]
-    return {"passes": passes, "steps": steps, "null_db": removal.analysis.null_db}
+    (heard,) = removal.analysis.model.contributions.values()
+    found = {"delay_seconds": heard.warp.delay_seconds, "clock_ppm": heard.warp.clock_ppm}
+    return {"passes": passes, "steps": steps, "null_db": removal.analysis.null_db, **found}
 
 
 def peak_mib() -> float:
@@ -89,28 +113,37 @@ def peak_mib() -> float:
 
 
 def hour(table: Table, work: Path, ffmpeg: str, minutes: float) -> dict:
-    """Time, memory and the passes of an hour."""
+    """Time, memory and the passes of an hour by one clock, and of one with clocks that differ."""
     song, mixture = write_hour(work, minutes)
-    output = work / "hour.flac"
-    done = run([sys.executable, HERE / "remove.py", "--watched", mixture, song, output])
-    if done.code:
-        sys.exit(f"hour failed ({done.code}): {done.err[-2000:]}")
-    figures = json.loads(done.out)
     began = time.process_time()
     for path in (song, mixture):
         for _ in open_source(path).blocks():
             pass
-    decoding = time.process_time() - began
-    bare = unsum("--help")
-    seconds = 60 * minutes
-    figures |= {"minutes": minutes, "wall": done.wall, "cpu": done.cpu, "peak_mib": done.peak_mib}
-    figures |= {"decode_both_once_cpu": decoding, "start_cpu": bare.cpu, "load": os.getloadavg()}
+    figures = {"minutes": minutes, "decode_both_once_cpu": time.process_time() - began}
+    figures["start_cpu"] = unsum("--help").cpu
+    reading = figures["decode_both_once_cpu"]
+    table(f"reading both files of {minutes:g} minutes once without any work costs {reading:.1f} CPU s")
+    one = _watched(table, song, mixture, f"{minutes:g} minutes of stereo at 48 kHz", minutes, asked=(20, 600))
+    drifting = write_drifting(mixture, DRIFT_PPM)
+    what = f"the same with clocks {DRIFT_PPM:g} ppm apart"
+    two = _watched(table, song, drifting, what, minutes, asked=(10, 1000))
+    return figures | {"one_clock": one, "two_clocks": two}
+
+
+def _watched(table: Table, song: Path, mixture: Path, what: str, minutes: float, *, asked: tuple[float, float]) -> dict:
+    """The cost of one removal, in a process of its own; ``asked`` are times realtime and MiB."""
+    output = mixture.with_name("hour.flac")
+    done = run([sys.executable, HERE / "remove.py", "--watched", mixture, song, output])
+    if done.code:
+        sys.exit(f"hour failed ({done.code}): {done.err[-2000:]}")
+    figures = json.loads(done.out)
+    figures |= {"wall": done.wall, "cpu": done.cpu, "peak_mib": done.peak_mib, "load": os.getloadavg()}
     table(
-        f"{minutes:g} minutes of stereo at 48 kHz: wall {done.wall:.1f} s, CPU {done.cpu:.1f} s, "
-        f"{seconds / done.wall:.1f} x realtime (asked 20), peak {done.peak_mib:.0f} MiB (asked 600)"
+        f"{what}: wall {done.wall:.1f} s, CPU {done.cpu:.1f} s, {60 * minutes / done.wall:.1f} x realtime "
+        f"(asked {asked[0]:g}), peak {done.peak_mib:.0f} MiB (asked {asked[1]:g})"
     )
     table(f"  null depth {figures['null_db']:.2f} dB; {', '.join(f'{r} {d:.2f}' for r, k, d in figures['steps'] if k)}")
-    table(f"  reading both files once without any work costs {decoding:.1f} CPU s")
+    table(f"  found at {figures['delay_seconds']:.7f} s, {figures['clock_ppm']:.6f} ppm")
     for one in figures["passes"]:
         if one["cpu"] > 0.005 * done.cpu:
             table(

@@ -1,18 +1,13 @@
 """Clock and filter together, on sums of cosines, which can be stretched exactly."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import scipy.signal
 
-from unsum.dsp.time_fit import (
-    Excerpt,
-    Lags,
-    fit_filters,
-    needed_reference,
-    newton_step,
-    render,
-    side_by_side,
-    whitener_of,
-)
+from unsum.dsp.time_fit import fit_filters, image_slope, newton_step, residual_rows, whitener_of
+from unsum.dsp.time_rows import Excerpt, Lags, needed_reference, render, render_between, side_by_side
 from unsum.dsp.warp import cutoff_for
 from unsum.engine import aligned_blocks
 from unsum.model import Bend, TimeWarp
@@ -144,3 +139,86 @@ def test_only_what_would_fold_is_filtered_away(ppm, cutoff):
 
 def test_a_bend_counts_where_it_is_fastest():
     assert cutoff_for(TimeWarp(bend=Bend(0.0, 0.5, (0.0, 0.0, 0.02, 0.01)))) == pytest.approx(1 / 1.04, abs=1e-15)
+
+
+def test_any_length_of_pieces_gives_the_same_step(scene, monkeypatch):
+    excerpt, true = scene
+    parts = [
+        Excerpt(a, excerpt.mixture[:, a:b], 0, excerpt.reference)
+        for a, b in [(0, 17000), (20000, 20900), (30000, 48000)]
+    ]
+    whitener = np.array([1.0, -0.7, 0.2])
+    found = []
+    for columns in (1 << 20, 4096, 777):
+        monkeypatch.setattr("unsum.dsp.time_rows.PIECE_COLUMNS", columns)
+        monkeypatch.setattr("unsum.dsp.time_fit.PIECE_COLUMNS", columns)
+        rows = side_by_side(
+            parts,
+            about(true, 75.0),
+            LAGS,
+            sample_rate=RATE,
+            whitener=whitener,
+            held_out_every=3,
+            excluded=[(900, 4000)],
+        )
+        fit = fit_filters(rows, LAGS)
+        assert fit is not None
+        step = stepped(fit, 3.0)
+        found.append([fit.filters, fit.held_out_db, step.change, step.covariance, residual_rows(fit), whitener_of(fit)])
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            np.testing.assert_allclose(two, one, rtol=1e-6, atol=1e-9)
+
+
+def test_the_slope_is_how_fast_the_image_changes():
+    rng = np.random.default_rng(11)
+    frequency, phase = rng.uniform(100, 3000, 40), rng.uniform(0, 7, 40)
+    seconds = np.arange(-4000, 16000) / RATE
+    waves = 2 * np.pi * frequency[:, None] * seconds + phase[:, None]
+    reference, slope = np.cos(waves).sum(axis=0), -(2 * np.pi * frequency[:, None] / RATE * np.sin(waves)).sum(axis=0)
+    fit = fitted(Excerpt(0, 0.5 * reference[None, 4000:12000], -4000, reference[None]), TimeWarp())
+    at = fit.rows.margins[0]
+    np.testing.assert_allclose(image_slope(fit)[0, at : at + 8000], 0.5 * slope[4000:12000], atol=1e-3)
+
+
+def test_whitened_rows_are_those_of_a_filter_over_all_of_it(rng):
+    mixture, reference = rng.standard_normal((1, 3000)), rng.standard_normal((2, 5000))
+    whitener = np.array([1.0, -0.9, 0.3, 0.1])
+    rows = side_by_side([Excerpt(500, mixture, 0, reference)], TimeWarp(), LAGS, sample_rate=RATE, whitener=whitener)
+    (piece,) = rows.pieces()
+    white = [scipy.signal.fftconvolve(one, whitener[None], axes=1) for one in (mixture, reference)]
+    before, _ = rows.margins
+    first = 500 - before
+    counting = piece.counting > 0
+    np.testing.assert_allclose(piece.mixture[:, counting], white[0][:, :3000][:, 32:], atol=1e-12)
+    np.testing.assert_allclose(piece.references, white[1][:, first : first + piece.references.shape[1]], atol=1e-12)
+    np.testing.assert_allclose(piece.seconds, (first + np.arange(rows.n_columns)) / RATE, atol=1e-12)
+
+
+def test_a_part_is_rendered_as_it_is_in_the_whole(scene):
+    excerpt, true = scene
+    whole = render(excerpt, true, sample_rate=RATE)
+    np.testing.assert_array_equal(render_between(excerpt, true, 20000, 21000, sample_rate=RATE), whole[:, 20000:21000])
+    assert not np.any(render_between(excerpt, true, -90000, -80000, sample_rate=RATE))
+    assert render_between(excerpt, true, 5, 5, sample_rate=RATE).shape == (1, 0)
+
+
+@pytest.mark.parametrize("warp", [TimeWarp(), TimeWarp(0.0, 50.0)])
+def test_work_needs_no_more_memory_where_excerpts_are_longer(rng, monkeypatch, warp):
+    monkeypatch.setattr("unsum.dsp.time_rows.PIECE_COLUMNS", 1 << 13)
+    monkeypatch.setattr("unsum.dsp.time_fit.PIECE_COLUMNS", 1 << 13)
+
+    def peak(samples):
+        reference = rng.standard_normal((1, samples))
+        excerpt = Excerpt(0, reference + rng.standard_normal((1, samples)), 0, reference)
+        tracemalloc.start()
+        fit = fitted(excerpt, warp, Lags(-4, 16))
+        stepped(fit, 1.0)
+        whitener_of(fit)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    peak(20_000)  # compiles what is compiled
+    # The columns that are more are 6.4 MB of mixture and reference.
+    assert peak(600_000) - peak(200_000) < 1e6

@@ -67,6 +67,29 @@ def test_real_music_at_0_db_is_placed_to_a_fiftieth_of_a_sample(audio_root):
     assert abs(noisy.delay_samples - 0.37) < 0.02 and noisy.reliable
 
 
+def test_the_spread_is_that_of_leaving_out_each_group_of_windows():
+    rng = np.random.default_rng(9)
+    sound = cloud(rng, windows=9, partials=200)
+    late, played = sound(0.4), sound(0.0)
+    late = late + late.std() * rng.standard_normal(late.shape)
+    left = [np.delete(np.arange(9), slice(n, n + 3)) for n in (0, 3, 6)]
+    without = [fractional_delay(late[kept], played[kept]).delay_samples for kept in left]
+    found = fractional_delay(late, played, groups=3)
+    assert found.spread == pytest.approx(math.sqrt(2 * np.var(without)), rel=0.02)
+    assert found.delay_samples == pytest.approx(fractional_delay(late, played).delay_samples, abs=1e-9)
+    assert fractional_delay(late, played).spread == fractional_delay(late[:2], played[:2], groups=9).spread == 0
+
+
+def test_one_pass_tells_how_sure_the_delay_can_be():
+    rng = np.random.default_rng(10)
+    sound = cloud(rng)
+    late, played = sound(0.4), sound(0.0)
+    late = late + late.std() * rng.standard_normal(late.shape)
+    assert fractional_delay(late, played, passes=1).stderr == pytest.approx(
+        fractional_delay(late, played).stderr, rel=0.1
+    )
+
+
 def test_unrelated_sounds_are_reported_unreliable():
     rng = np.random.default_rng(2)
     reliable = [

@@ -26,8 +26,7 @@ from unsum.estimators.following import Frames
 from unsum.estimators.locate import Location
 from unsum.model import Jump, TimeWarp
 from unsum.problem import ArraySource, AudioSource
-
-Progress = Callable[[float, float, str], None]
+from unsum.progress import Progress
 
 _RAW_DEVIATION, _SHARP_DEVIATION = 2.0, 0.3  # samples off a straight line, by windows against reference and image
 _JUMPS_GAIN_DB, _BEND_GAIN_DB = 0.1, 0.2  # of the null on rows not fitted to
@@ -219,7 +218,12 @@ def _uneven(
 
 def _without_drift(scene: Scene, warp: TimeWarp) -> TimeWarp:
     """The same jumps at the same speed, in whole samples."""
-    return moved(warp, scene, ppm=-warp.clock_ppm)
+    straight = moved(warp, scene, ppm=-warp.clock_ppm)
+    # At another speed they were no whole samples, and no reference that jumps by a part of one is subtracted exactly.
+    whole = [
+        replace(jump, skipped_seconds=round(jump.skipped_seconds * scene.rate) / scene.rate) for jump in warp.jumps
+    ]
+    return replace(straight, jumps=tuple(whole))
 
 
 def _in_words(jumps: Sequence[Jump], rate: int) -> str:

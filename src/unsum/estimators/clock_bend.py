@@ -9,16 +9,8 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from unsum.dsp.bend_fit import Nodes, SplineSystem
-from unsum.dsp.rows import FIT
-from unsum.dsp.time_fit import (
-    FilterInLoop,
-    fit_filters,
-    image_slope,
-    newton_step,
-    residual_rows,
-    side_by_side,
-    whitener_of,
-)
+from unsum.dsp.time_fit import FilterInLoop, fit_filters, newton_step, what_is_left, whitener_of
+from unsum.dsp.time_rows import side_by_side
 from unsum.estimators.clock_scene import Scene
 from unsum.estimators.following import Frames, follow
 from unsum.model import TimeWarp
@@ -148,17 +140,17 @@ def _newton(scene: Scene, warp: TimeWarp, nodes: Nodes) -> tuple[TimeWarp, float
 
 def _system(nodes: Nodes, fit: FilterInLoop, samples_per_second: float) -> SplineSystem:
     """What the rows that are fitted say of every node, each channel as sure as it is quiet."""
-    residual, slope = residual_rows(fit), image_slope(fit) * samples_per_second
-    counting = np.zeros(residual.shape[1], bool)
-    for segment in fit.rows.segments:
-        if segment.part == FIT:
-            counting[segment.start : segment.stop] = True
-    power = np.mean(residual[:, counting] ** 2, axis=1)
-    floor = max(1e-12 * float(power.max()), np.finfo(float).tiny)
+    power = np.zeros(len(fit.filters))
+    for one in what_is_left(fit):
+        power += np.sum(one.residual**2, axis=1)
+    power /= max(fit.rows.n_fitted, 1)
+    weights = 1 / np.maximum(power, max(1e-12 * float(power.max()), np.finfo(float).tiny))
     system = SplineSystem(nodes)
-    for c in range(len(residual)):
-        weight = 1 / max(float(power[c]), floor)
-        system.add(fit.rows.seconds[counting], slope[c, counting], residual[c, counting], weight=weight)
+    for one in what_is_left(fit):
+        counting = one.piece.counting > 0
+        seconds = one.piece.seconds[counting]
+        for residual, slope, weight in zip(one.residual, one.slope * samples_per_second, weights, strict=True):
+            system.add(seconds, slope[counting], residual[counting], weight=float(weight))
     return system
 
 
@@ -199,8 +191,9 @@ def loop(scene: Scene, warp: TimeWarp, whitener: NDArray) -> FilterInLoop | None
         warp,
         scene.lags,
         sample_rate=scene.rate,
+        whitener=whitener,
         held_out_every=every,
         held_out_seconds=seconds,
         excluded=scene.excluded,
     )
-    return fit_filters(rows.whitened(whitener), scene.lags)
+    return fit_filters(rows, scene.lags)

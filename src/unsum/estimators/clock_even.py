@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.dsp.time_fit import FilterInLoop, fit_filters, newton_step, side_by_side, whitener_of
+from unsum.dsp.time_fit import FilterInLoop, fit_filters, newton_step, whitener_of
+from unsum.dsp.time_rows import side_by_side
 from unsum.estimators.clock_bend import deviation
 from unsum.estimators.clock_estimate import DRIFT, STEADY, ClockEstimate
 from unsum.estimators.clock_fraction import fraction_left
@@ -107,10 +108,11 @@ def even_loop(scene: Scene, warp: TimeWarp, whitener: NDArray, *, held_out_every
         warp,
         scene.lags,
         sample_rate=scene.rate,
+        whitener=whitener,
         held_out_every=held_out_every,
         excluded=scene.excluded,
     )
-    return fit_filters(rows.whitened(whitener), scene.lags)
+    return fit_filters(rows, scene.lags)
 
 
 def fit_even(scene: Scene, steady: TimeWarp, warp: TimeWarp) -> ClockEstimate | None:

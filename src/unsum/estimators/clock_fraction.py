@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.correlation import running_mean
-from unsum.dsp.time_fit import Lags, side_by_side
+from unsum.dsp.time_rows import Excerpt, render
 from unsum.dsp.transforms import irfft, rfft
 from unsum.estimators.clock_scene import Scene
 from unsum.estimators.delay import fractional_delay
@@ -24,62 +24,53 @@ def fraction_left(scene: Scene, warp: TimeWarp) -> tuple[float, float]:
     A warp may be off by as much as the filter in the loop makes up for: what is whole of that is taken out first.
     """
     heard, played = _windows(scene, warp)
-    if not len(heard):
+    if not heard.size:
         return 0.0, math.inf
     most = max(scene.lags.before, scene.lags.behind)
     whole = _peak(heard, played, most)
     if whole:
+        del heard, played  # or there would be two of each
         heard, played = _windows(scene, replace(warp, delay_seconds=warp.delay_seconds + whole / scene.rate))
-    pairs = [(c, d, fractional_delay(one, other)) for c, one in enumerate(heard) for d, other in enumerate(played)]
-    c, d, best = min(pairs, key=lambda pair: pair[2].stderr)
-    if not best.reliable:
-        return 0.0, math.inf
-    return whole + best.delay_samples, max(best.stderr, _jackknifed(heard[c], played[d]))
+    pairs = [(one, other) for one in heard for other in played]
+    one, other = min(pairs, key=lambda pair: fractional_delay(*pair, passes=1).stderr)
+    best = fractional_delay(one, other, groups=_GROUPS)
+    return (whole + best.delay_samples, max(best.stderr, best.spread)) if best.reliable else (0.0, math.inf)
 
 
-def _windows(scene: Scene, warp: TimeWarp) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _windows(scene: Scene, warp: TimeWarp) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mixture and reference in windows of a second, (channels, windows, samples)."""
     window = window_samples(scene.rate, seconds=1.0)
-    heard, played = [], []
+    cut: list[Excerpt] = []
     for excerpt in scene.excerpts:
-        one = side_by_side([excerpt], warp, Lags(0, 1), sample_rate=scene.rate)
-        segment = one.segments[0]
-        starts = np.arange(segment.start, segment.stop - window + 1, window)
-        at = np.rint(one.seconds[starts] * scene.rate).astype(np.intp)
-        for start in starts[mostly_counting(at, window, scene.excluded)].tolist():
-            heard.append(one.mixture[:, start : start + window])
-            played.append(one.references[:, start : start + window])
-    if not heard:
-        return np.zeros((0, 0, window)), np.zeros((0, 0, window))
-    return np.stack(heard, axis=1), np.stack(played, axis=1)
+        starts = np.arange(excerpt.start, excerpt.stop - window + 1, window)
+        for start in starts[mostly_counting(starts, window, scene.excluded)].tolist():
+            at = start - excerpt.start
+            cut.append(replace(excerpt, start=start, mixture=excerpt.mixture[:, at : at + window]))
+    heard, played = (
+        np.zeros((len(rows), len(cut), window), np.float32)
+        for rows in (scene.excerpts[0].mixture, scene.excerpts[0].reference)
+    )
+    for n, one in enumerate(cut):
+        heard[:, n], played[:, n] = one.mixture, render(one, warp, sample_rate=scene.rate)
+    return heard, played
 
 
-def _peak(heard: NDArray[np.float64], played: NDArray[np.float64], most: int) -> int:
+def _peak(heard: NDArray[np.floating], played: NDArray[np.floating], most: int) -> int:
     """The whole lag within ``most`` samples at which the whitened correlation of any two channels stands out most."""
     length = heard.shape[2]
     fade = np.hanning(length)
-    spectra = [
-        rfft(rows.reshape(-1, length) * fade, 2 * length).reshape(*rows.shape[:2], -1) for rows in (heard, played)
-    ]
-    levels = [running_mean(np.sum(np.abs(one) ** 2, axis=1).sum(axis=0), _LEVEL_BINS) for one in spectra]
-    level = np.sqrt(levels[0] * levels[1])
+    cross = np.zeros((len(heard), len(played), length + 1), complex)
+    powers = np.zeros((2, length + 1))
+    for n in range(heard.shape[1]):
+        one, other = (rfft(rows[:, n] * fade, 2 * length) for rows in (heard, played))
+        cross += one[:, None] * np.conj(other)
+        powers += [np.sum(np.abs(spectra) ** 2, axis=0) for spectra in (one, other)]
+    level = np.sqrt(running_mean(powers[0], _LEVEL_BINS) * running_mean(powers[1], _LEVEL_BINS))
     lags = np.arange(-most, most + 1)
     best, found = 0.0, 0
-    for one in spectra[0]:
-        for other in spectra[1]:
-            cross = np.sum(one * np.conj(other), axis=0)
-            cross = np.divide(cross, level, out=np.zeros_like(cross), where=level > 0)
-            near = np.abs(irfft(cross, 2 * length)[lags % (2 * length)])
-            if float(near.max()) > best:
-                best, found = float(near.max()), int(lags[near.argmax()])
+    for one in cross.reshape(-1, length + 1):
+        white = np.divide(one, level, out=np.zeros_like(one), where=level > 0)
+        near = np.abs(irfft(white, 2 * length)[lags % (2 * length)])
+        if float(near.max()) > best:
+            best, found = float(near.max()), int(lags[near.argmax()])
     return found
-
-
-def _jackknifed(heard: NDArray[np.float64], played: NDArray[np.float64]) -> float:
-    """The standard error that the spread of the delay tells when one group of windows after another is left out."""
-    groups = np.arange(len(heard)) * min(_GROUPS, len(heard)) // len(heard)
-    count = int(groups[-1]) + 1
-    if count < 3:
-        return 0.0
-    without = [fractional_delay(heard[groups != g], played[groups != g]).delay_samples for g in range(count)]
-    return math.sqrt((count - 1) * float(np.var(without)))

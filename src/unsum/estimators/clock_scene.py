@@ -7,23 +7,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.dsp.time_fit import Excerpt, Lags, needed_reference
+from unsum.dsp.time_rows import Excerpt, Lags, needed_reference
 from unsum.estimators.excerpts import Span, consecutive_excerpts, cut_excerpts
 from unsum.model import TimeWarp
 from unsum.problem import AudioSource
-
-Progress = Callable[[float, float, str], None]
+from unsum.progress import Progress
 
 # Up to so much everything is looked at; of what is longer, so many excerpts.
 WHOLE_SECONDS = 96.0
 _EXCERPTS, _EXCERPT_SECONDS = 12, 8.0
-_MOST_ROWS = 2_400_000  # in all excerpts: what is fitted to them takes several hundred bytes for each
+_MOST_ROWS = 2_400_000  # in all excerpts: each is looked at some twenty times
 _SHORTEST_SECONDS = 1.0
 _CHUNK_SECONDS, _SHARED_SECONDS, _MARGIN_SECONDS = 40.0, 4.0, 0.5
 _LAGS_SECONDS = -0.006, 0.0235  # of the filter in the loop
 _LONGEST_FILTER = 1024
 _ROWS_PER_TAP = 24
 _MOST_CHANNELS = 2
+_PRODUCT_SAMPLES = 1 << 16  # of which products are taken in float64 at a time
 _DEPENDENT = 1e-9  # share of a channel's energy that no other explains
 
 
@@ -93,7 +93,7 @@ def read_scene(
         return None
     return Scene(
         rate,
-        tuple(replace(e, mixture=e.mixture[heard], reference=e.reference[played]) for e in excerpts),
+        tuple(replace(e, mixture=_rows(e.mixture, heard), reference=_rows(e.reference, played)) for e in excerpts),
         lags,
         tuple(excluded),
     )
@@ -152,9 +152,13 @@ def lags_for(rate: int, n_rows: int, n_references: int) -> Lags:
     return Lags(-max(8, min(-first, count // 4)), count)
 
 
-def telling(rows: Sequence[NDArray[np.float64]]) -> list[int]:
+def telling(rows: Sequence[NDArray[np.floating]]) -> list[int]:
     """The loudest few channels, none of which the ones before it explain."""
-    total = np.sum([one @ one.T for one in rows], axis=0)
+    total = np.zeros((len(rows[0]), len(rows[0])))
+    for one in rows:
+        for start in range(0, one.shape[1], _PRODUCT_SAMPLES):
+            part = one[:, start : start + _PRODUCT_SAMPLES].astype(float)
+            total += part @ part.T
     kept: list[int] = []
     for channel in np.argsort(-np.diag(total), kind="stable"):
         own = float(total[channel, channel])
@@ -167,6 +171,11 @@ def telling(rows: Sequence[NDArray[np.float64]]) -> list[int]:
                 continue
         kept.append(int(channel))
     return sorted(kept)
+
+
+def _rows(rows: NDArray[np.floating], kept: Sequence[int]) -> NDArray[np.floating]:
+    """Some of the rows; all of them are not copied."""
+    return rows if list(kept) == list(range(len(rows))) else rows[list(kept)]
 
 
 def clipped(scene: Scene, first: float, last: float) -> Scene | None:
@@ -220,5 +229,5 @@ def consecutive_scenes(
     ):
         heard, played = telling([excerpt.mixture]), telling([excerpt.reference])
         if heard and played:
-            own = replace(excerpt, mixture=excerpt.mixture[heard], reference=excerpt.reference[played])
+            own = replace(excerpt, mixture=_rows(excerpt.mixture, heard), reference=_rows(excerpt.reference, played))
             yield replace(pattern, excerpts=(own,))

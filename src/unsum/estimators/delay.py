@@ -7,6 +7,7 @@ References
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ _MOST_COHERENT = 1 - 1e-7
 # Coherence is exponentially distributed by chance: this many times its mean in one of 3000 looks.
 _CHANCE = 8.0
 _RELIABLE_SAMPLES = 0.1
+_FEWEST_GROUPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,15 @@ class DelayEstimate:
     stderr : standard error, samples, if the windows do not overlap; infinite where nothing is shared
     polarity : -1 where what is shared is turned over
     coherence : share of the mixture's power that the reference explains, mean over the frequencies in use
+    spread : the same as the spread of the delay tells it when one group of windows after another is left out;
+        0 where no groups were asked for
     """
 
     delay_samples: float
     stderr: float
     polarity: int
     coherence: float
+    spread: float = 0.0
 
     @property
     def reliable(self) -> bool:
@@ -50,7 +55,12 @@ class DelayEstimate:
 
 
 def fractional_delay(
-    mixture: NDArray[np.float64], reference: NDArray[np.float64], *, max_delay: float = 4.0
+    mixture: NDArray[np.floating],
+    reference: NDArray[np.floating],
+    *,
+    max_delay: float = 4.0,
+    groups: int = 1,
+    passes: int = _PASSES,
 ) -> DelayEstimate:
     """The delay that turns the cross-spectrum real, by Gauss-Newton on its phase.
 
@@ -63,6 +73,8 @@ def fractional_delay(
     mixture, reference : (windows, samples)
         Aligned to within ``max_delay``; windows of half a second or more.
     max_delay : greatest delay looked for, in samples
+    groups : of windows, each of which is left out once; with fewer than three there is no ``spread``
+    passes : one is enough to tell how sure the delay can be
 
     Raises
     ------
@@ -79,14 +91,15 @@ def fractional_delay(
     if not np.any(mixture) or not np.any(reference):
         return nothing
     fade = _fade(length)
-    heard = rfft(mixture * fade, 2 * length)
     frequency = np.pi * np.arange(length + 1) / length  # radians a sample
-    moving = rfft(reference)
+    group = np.arange(n_windows) * min(groups, n_windows) // n_windows
     delay, polarity, error, coherent = 0.0, 1, math.inf, 0.0
-    for number in range(_PASSES):
-        moved = irfft(moving * np.exp(-1j * delay * 2 * np.pi * np.arange(moving.shape[1]) / length), length)
-        played = rfft(moved * fade, 2 * length)
-        phasor, weight = _weighted_phases(heard, played, n_windows)
+    rest = 0.0
+    looks: list[_Looks] = []
+    weight = np.zeros(0)
+    for number in range(passes):
+        looks = _looked(mixture, reference, fade, delay, group)
+        phasor, weight = _weighted_phases(sum(looks[1:], start=looks[0]))
         information = float(np.sum(weight * frequency**2))
         if information <= 0:
             return nothing
@@ -97,9 +110,7 @@ def fractional_delay(
             fits = np.array([np.sum(weight[at] * (phasor[at] * np.exp(1j * frequency[at] * d)).real) for d in trials])
             best = int(np.abs(fits).argmax())
             rest, polarity = float(trials[best]), 1 if fits[best] > 0 else -1
-        for _ in range(_STEPS):
-            turned = polarity * phasor * np.exp(1j * frequency * rest)
-            rest -= float(np.sum(weight * frequency * turned.imag)) / information
+        rest = _newton(phasor, weight, frequency, rest, polarity)
         delay += rest
         # Var d = 1 / (2 windows sum(w**2 C / (1 - C))), less what the padding repeats and the fades leave out [1].
         looks_lost = 2 * length * float(np.sum(fade**4)) / float(np.sum(fade**2)) ** 2
@@ -107,24 +118,91 @@ def fractional_delay(
         coherent = float(np.mean(weight[weight > 0] / (1 + weight[weight > 0])))
     if abs(delay) > max_delay + 1:
         return nothing
-    return DelayEstimate(delay, error, polarity, coherent)
+    return DelayEstimate(delay, error, polarity, coherent, _jackknifed(looks, frequency, rest, polarity))
 
 
-def _weighted_phases(
-    heard: NDArray[np.complex128], played: NDArray[np.complex128], n_windows: int
-) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """Sums over windows of the cross-spectrum and of both power spectra, (bins,) each."""
+
+    cross: NDArray[np.complex128]
+    heard: NDArray[np.float64]
+    played: NDArray[np.float64]
+    count: int
+
+    def __add__(self, other: "_Looks") -> "_Looks":
+        return _Looks(
+            self.cross + other.cross, self.heard + other.heard, self.played + other.played, self.count + other.count
+        )
+
+    def __sub__(self, other: "_Looks") -> "_Looks":
+        return _Looks(
+            self.cross - other.cross, self.heard - other.heard, self.played - other.played, self.count - other.count
+        )
+
+
+def _looked(
+    mixture: NDArray[np.floating],
+    reference: NDArray[np.floating],
+    fade: NDArray[np.float64],
+    delay: float,
+    group: NDArray[np.intp],
+) -> list[_Looks]:
+    """The spectra of each group of windows, the reference moved by a delay."""
+    length = mixture.shape[1]
+    turn = np.exp(-1j * delay * 2 * np.pi * np.arange(length // 2 + 1) / length)
+    n_bins = length + 1
+    out: list[_Looks] = []
+    for g in range(int(group[-1]) + 1):
+        cross, powers = np.zeros(n_bins, complex), np.zeros((2, n_bins))
+        own = np.flatnonzero(group == g)
+        for n in own.tolist():
+            moved = irfft(rfft(reference[n].astype(float)) * turn, length)
+            heard, played = rfft(mixture[n] * fade, 2 * length), rfft(moved * fade, 2 * length)
+            cross += heard * np.conj(played)
+            powers += np.abs([heard, played]) ** 2
+        out.append(_Looks(cross, *powers, count=len(own)))
+    return out
+
+
+def _newton(
+    phasor: NDArray[np.complex128], weight: NDArray[np.float64], frequency: NDArray[np.float64], rest: float, sign: int
+) -> float:
+    """The delay at which the weighted phases are nearest to none, from one near by."""
+    at = np.flatnonzero(weight)
+    phasor, weight, frequency = sign * phasor[at], weight[at], frequency[at]
+    information = float(np.sum(weight * frequency**2))
+    for _ in range(_STEPS):
+        turned = phasor * np.exp(1j * frequency * rest)
+        rest -= float(np.sum(weight * frequency * turned.imag)) / information
+    return rest
+
+
+def _jackknifed(groups: Sequence[_Looks], frequency: NDArray[np.float64], rest: float, polarity: int) -> float:
+    """The standard error that the spread of the delay tells when one group of windows after another is left out."""
+    count = len(groups)
+    if count < _FEWEST_GROUPS:
+        return 0.0
+    everything = sum(groups[1:], start=groups[0])
+    without = []
+    for one in groups:
+        phasor, weight = _weighted_phases(everything - one)
+        if np.any(weight):
+            without.append(_newton(phasor, weight, frequency, rest, polarity))
+    # Without a group nothing may be shared any more: then that group alone tells, and nobody knows how well.
+    return math.sqrt((count - 1) * float(np.var(without))) if len(without) == count else math.inf
+
+
+def _weighted_phases(looks: _Looks) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
     """Cross-spectrum over its own typical size, and the weight of each frequency."""
-    cross = np.sum(heard * np.conj(played), axis=0)
-    power = running_mean(np.sum(np.abs(heard) ** 2, axis=0), _COHERENCE_BINS) * running_mean(
-        np.sum(np.abs(played) ** 2, axis=0), _COHERENCE_BINS
-    )
-    size = np.abs(running_mean(cross, _COHERENCE_BINS))
-    looks = max(2.0, n_windows * _COHERENCE_BINS / 4)
+    power = running_mean(looks.heard, _COHERENCE_BINS) * running_mean(looks.played, _COHERENCE_BINS)
+    size = np.abs(running_mean(looks.cross, _COHERENCE_BINS))
+    n_looks = max(2.0, looks.count * _COHERENCE_BINS / 4)
     raw = np.divide(size**2, power, out=np.zeros(len(size)), where=power > 0)
-    coherence = np.clip((raw - 1 / looks) / (1 - 1 / looks), 0.0, _MOST_COHERENT)
-    shared = (coherence > _CHANCE / looks) & (size > 0)
+    coherence = np.clip((raw - 1 / n_looks) / (1 - 1 / n_looks), 0.0, _MOST_COHERENT)
+    shared = (coherence > _CHANCE / n_looks) & (size > 0)
     weight = np.where(shared, coherence / (1 - coherence), 0.0)
-    return np.divide(cross, size, out=np.zeros_like(cross), where=size > 0), weight
+    return np.divide(looks.cross, size, out=np.zeros_like(looks.cross), where=size > 0), weight
 
 
 def _fade(length: int) -> NDArray[np.float64]:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.dsp.time_fit import Excerpt
+from unsum.dsp.time_rows import Excerpt
 from unsum.dsp.track import Track
 from unsum.problem import AudioSource, as_float
-
-Progress = Callable[[float, float, str], None]
+from unsum.progress import Progress
 
 # A player that goes back by less than this finds the reference still held; farther back it is read anew.
 _HELD_SECONDS = 30.0
@@ -29,7 +28,10 @@ class Span:
 def cut_excerpts(
     mixture: AudioSource, reference: AudioSource, spans: Sequence[Span], *, progress: Progress | None = None
 ) -> list[Excerpt]:
-    """Spans in the order given, from one reading of each source; silent outside the sources."""
+    """Spans in the order given, from one reading of each source; silent outside the sources.
+
+    They are held in float32, which has every sample of 24 bits or fewer as it is.
+    """
     heard = _cut(mixture, [(span.start, span.stop) for span in spans], progress)
     played = _cut(reference, [(span.reference_start, span.reference_stop) for span in spans], progress)
     return [
@@ -40,8 +42,8 @@ def cut_excerpts(
 
 def _cut(
     source: AudioSource, ranges: Sequence[tuple[int, int]], progress: Progress | None
-) -> list[NDArray[np.float64]]:
-    pieces = [np.zeros((len(source.channels), stop - start)) for start, stop in ranges]
+) -> list[NDArray[np.float32]]:
+    pieces = [np.zeros((len(source.channels), stop - start), np.float32) for start, stop in ranges]
     last = max(stop for _, stop in ranges)
     done = 0
     for block in source.blocks():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from unsum.dsp.convolution import convolve
 from unsum.dsp.delay_track import DelayTracker
-from unsum.dsp.time_fit import Excerpt, Lags, render
+from unsum.dsp.time_rows import Excerpt, Lags, render_between
 from unsum.model import TimeWarp
 
 _WINDOW_SECONDS = 0.37
@@ -16,6 +16,7 @@ _HOPS = 4  # in a window
 # A clear height is above the highest that noise has among so many lags, by so many deviations.
 _CLEAR_ABOVE = 1.0
 _ROBUST_ROUNDS = 12
+_RENDERED_SAMPLES = 1 << 17  # at a time: long excerpts are held in one row, not in work arrays of all channels
 _MOST_EXCLUDED = 0.25  # share of a window
 FIRST_REACH = 0.08  # seconds that a rough place may be off
 _FEWEST_FRAMES = 4
@@ -84,7 +85,7 @@ def follow(
             at = start + room - reach - tracker.centre
             # Silence leaves the path where it is, and the time from one window to the next right.
             tracker.add(
-                heard[start : start + window] if own else np.zeros(window), _row_cut(played, at, window + 2 * reach)
+                _row_cut(heard, start, window) if own else np.zeros(window), _row_cut(played, at, window + 2 * reach)
             )
         track = tracker.finish()
         seconds.append((excerpt.start + starts[counts] + window / 2) / sample_rate)
@@ -111,26 +112,34 @@ def _two_rows(
     filters: NDArray[np.float64] | None,
     lags: Lags | None,
     sample_rate: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """One row of the mixture, and one of what is to be found in it with a margin on both sides."""
     room = 3 * reach  # the track may leave the reach, and its centre go along
+    first, last = excerpt.start - room, excerpt.stop + room
     if filters is None or lags is None:
-        played = render(excerpt, warp, sample_rate=sample_rate, before=room, behind=room)
-        return _one_of(excerpt.mixture), _one_of(played)
-    before, behind = room + lags.before, room + lags.behind
-    played = render(excerpt, warp, sample_rate=sample_rate, before=before, behind=behind)
-    image = convolve(played, filters, first_lag=lags.first, n_samples=played.shape[1])
-    image = image[:, lags.before : image.shape[1] - lags.behind]
-    best = int(np.argmax(np.sum(image**2, axis=1) / np.maximum(np.sum(excerpt.mixture**2, axis=1), 1e-300)))
+        one = np.empty(last - first, np.float32)
+        for start in range(first, last, _RENDERED_SAMPLES):
+            stop = min(start + _RENDERED_SAMPLES, last)
+            played = render_between(excerpt, warp, start, stop, sample_rate=sample_rate)
+            one[start - first : stop - first] = _one_of(played)
+        return _one_of(excerpt.mixture), one
+    image = np.empty((len(filters), last - first), np.float32)
+    for start in range(first, last, _RENDERED_SAMPLES):
+        stop = min(start + _RENDERED_SAMPLES, last)
+        played = render_between(excerpt, warp, start - lags.before, stop + lags.behind, sample_rate=sample_rate)
+        heard = convolve(played, filters, first_lag=lags.first, n_samples=lags.before + stop - start)
+        image[:, start - first : stop - first] = heard[:, lags.before :]
+    energies = [np.sum(rows**2, axis=1, dtype=float) for rows in (image, excerpt.mixture)]
+    best = int(np.argmax(energies[0] / np.maximum(energies[1], 1e-300)))
     return excerpt.mixture[best], image[best]
 
 
-def _one_of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def _one_of(rows: NDArray[np.floating]) -> NDArray[np.floating]:
     """One row out of all, no two with the same weight: a channel turned over must not silence another."""
-    return 0.8 ** np.arange(len(rows)) @ rows
+    return (0.8 ** np.arange(len(rows))).astype(rows.dtype) @ rows
 
 
-def _row_cut(row: NDArray[np.float64], start: int, length: int) -> NDArray[np.float64]:
+def _row_cut(row: NDArray[np.floating], start: int, length: int) -> NDArray[np.float64]:
     out = np.zeros(length)
     a, b = max(start, 0), min(start + length, len(row))
     if a < b:

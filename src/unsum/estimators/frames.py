@@ -22,10 +22,11 @@ from unsum.dsp.solvers import TINY_RIDGE, least_squares_filters
 from unsum.dsp.statistics import gather_statistics
 from unsum.dsp.transforms import rfft
 from unsum.dsp.uncertainty import filter_variance
-from unsum.engine import Progress, aligned_blocks, reach_of, stacked
+from unsum.engine import aligned_blocks, reach_of, stacked
 from unsum.errors import InputError
 from unsum.model import Contribution, MixModel
 from unsum.problem import Problem, as_float
+from unsum.progress import Progress
 
 # Taps on either side of none, at most: a delay may move so far.
 _MOST_LAGS = 16
