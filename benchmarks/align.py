@@ -4,10 +4,12 @@
     python benchmarks/align.py --rows locate,absent        some of them
     python benchmarks/align.py --trials 8                  fewer trials a row
     python benchmarks/align.py --peers /venv/bin/python    peers too, with the python that has them installed
+    python benchmarks/align.py --rows beside --peers ...   the same in five minutes, which all of them can take
 
 An hour is music and speech: real excerpts at random pitches, random notes, loops with a tune over them. The songs that
 are looked for are others. Peers are audalign, audio-offset-finder and the whole-file phase transform written below;
-they get the same samples. Times are CPU time of one process on one thread.
+they get the same samples. A place is right to 50 ms, or where the song is the same there to better than -60 dB, as in
+a loop that does nothing but repeat. Times are CPU time of one process on one thread.
 The figures are printed and kept in ``benchmarks/figures/align.json``.
 """
 
@@ -194,12 +196,19 @@ def integers(wave: NDArray) -> NDArray[np.int16]:
 
 
 def cases(
-    trials: int, *, seconds: float = 20, level_db: float | None = -20, ppm: float = 80, room: bool = True, seed: int = 0
+    trials: int,
+    *,
+    seconds: float = 20,
+    level_db: float | None = -20,
+    ppm: float = 80,
+    room: bool = True,
+    seed: int = 0,
+    length: int = HOUR,
 ) -> Iterator[Case]:
-    """Songs at random places of hours, so many dB below the rest; ``level_db`` None leaves them out."""
+    """Songs at random places of hours, or of other lengths in seconds, so many dB below the rest; None: left out."""
     for number in range(trials):
         rng = np.random.default_rng([seed, number])
-        rest = hour(number * 4 // trials)
+        rest = hour(number * 4 // trials, length)
         kind, clip = song(rng, number, seconds)
         delay = int(rng.integers(60 * RATE, len(rest) - 90 * RATE))
         mixture = rest
@@ -275,12 +284,26 @@ def peer_finds(python: str, script: str, case: Case) -> tuple[float | None, floa
 # Rows -----------------------------------------------------------------------------------------------
 
 
-def score(found: list[float | None], cases_told: list[tuple[str, float | None]], seconds: list[float]) -> dict:
-    """How many are right: to 50 ms where the song is heard, and said to be absent where it is not."""
-    right = [
-        (truth is None and delay is None) or (truth is not None and delay is not None and abs(delay - truth) < 0.05)
-        for delay, (_, truth) in zip(found, cases_told, strict=True)
-    ]
+def is_right(case: Case, delay: float | None) -> bool:
+    """Whether the song is said to be absent where it is, or found to 50 ms, or where it sounds the very same."""
+    if delay is None or case.delay_seconds is None:
+        return delay is case.delay_seconds
+    return abs(delay - case.delay_seconds) < 0.05 or same_there(case.reference, delay - case.delay_seconds)
+
+
+def same_there(song: NDArray[np.int16], seconds: float) -> bool:
+    """Whether a song that is moved by so much is itself to better than -60 dB, all of it but that much at one end."""
+    by = abs(round(seconds * RATE))
+    if 2 * by > len(song):
+        return False
+    late, early = song[by:].astype(np.float64), song[: len(song) - by].astype(np.float64)
+    return bool(np.sum((late - early) ** 2) < 1e-6 * np.sum(late**2))
+
+
+def score(
+    found: list[float | None], right: list[bool], cases_told: list[tuple[str, float | None]], seconds: list[float]
+) -> dict:
+    """How many are right, how near, and at what cost."""
     errors = [
         1000 * abs(delay - truth)
         for delay, (_, truth), good in zip(found, cases_told, right, strict=True)
@@ -315,12 +338,14 @@ def finders(settings: argparse.Namespace) -> dict[str, Callable[[Case], tuple[fl
 def trials_of(settings: argparse.Namespace, default: int, **how: Any) -> dict:
     chosen = finders(settings)
     found: dict[str, list] = {name: [] for name in chosen}
+    right: dict[str, list[bool]] = {name: [] for name in chosen}
     told: list[tuple[str, float | None]] = []
     for case in cases(settings.trials or default, **how):
         told.append((case.kind, case.delay_seconds))
         for name, find in chosen.items():
             found[name].append(find(case))
-    return {name: score([d for d, _ in rows], told, [s for _, s in rows]) for name, rows in found.items()}
+            right[name].append(is_right(case, found[name][-1][0]))
+    return {name: score([d for d, _ in rows], right[name], told, [s for _, s in rows]) for name, rows in found.items()}
 
 
 def locate(settings: argparse.Namespace) -> dict:
@@ -333,7 +358,16 @@ def absent(settings: argparse.Namespace) -> dict:
     return trials_of(settings, 60, level_db=None, seed=1)
 
 
-ROWS: dict[str, Callable[[argparse.Namespace], dict]] = {"locate": locate, "absent": absent}
+def beside(settings: argparse.Namespace) -> dict:
+    """20 s of a song in five minutes, as loud as the rest and 10 dB below it: what peers can take."""
+    return {
+        f"{name} at {level_db:g} dB": figures
+        for level_db in (0.0, -10.0)
+        for name, figures in trials_of(settings, 8, level_db=level_db, seed=2, length=300).items()
+    }
+
+
+ROWS: dict[str, Callable[[argparse.Namespace], dict]] = {"locate": locate, "absent": absent, "beside": beside}
 
 
 def main() -> None:

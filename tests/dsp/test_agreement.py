@@ -57,16 +57,21 @@ def test_clocks_that_differ_are_followed(rng):
     assert judged(correlations).nats < 5
 
 
-def test_the_better_of_two_near_repeats_explains_more(rng):
-    noise = rng.standard_normal((16, LAGS))
-    both = [judged(noise + rows(rng, 16, [1.0], level=level) * 0.5).explained for level in (40.0, 30.0)]
-    assert both[0] > 1.1 * both[1]
+@pytest.mark.parametrize("slope", [0.0, 0.002])
+def test_the_line_on_which_windows_agree_is_told(rng, slope):
+    correlations = rng.standard_normal((21, LAGS))
+    for n, row in enumerate(correlations):
+        row[LAGS // 2 - 31 + round(slope * 1000 * (n - 10))] += 6
+    found = judged(correlations, most_drift=0.003)
+    assert found.lag == -31
+    assert found.slope == pytest.approx(slope, abs=0.7 / 10_000)
+    assert found.height == pytest.approx(6, abs=1.5)
 
 
 @pytest.mark.parametrize("n_windows", [0, 1])
 def test_one_window_alone_agrees_with_nobody(rng, n_windows):
     found = judged(rows(rng, n_windows, [1.0], level=50))
-    assert (found.chance, found.explained) == (1.0, 0.0)
+    assert (found.chance, found.height) == (1.0, 0.0)
 
 
 def test_silent_windows_do_not_count():

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from unsum.errors import Cancelled, InputError
+from unsum.errors import Cancelled, InputError, UsageError
 from unsum.estimators import mono
-from unsum.estimators.locate import chance_together, locate_reference, locate_references
+from unsum.estimators.lines import chance_together
+from unsum.estimators.locate import locate_reference, locate_references
 from unsum.media.source import open_source
 from unsum.problem import ArraySource
 
@@ -101,6 +102,52 @@ def test_a_reference_in_one_of_eight_channels_is_found():
     assert found.present and (found.delay_samples, found.polarity) == (RATE, -1)
 
 
+def test_channels_that_speak_in_turn_need_but_one_that_is_heard():
+    """Eight channels, each a second and a half every three; only the sixth and a piece of the next are in the mix."""
+    rng = np.random.default_rng(30)
+    reference = np.zeros((8, 24 * RATE))
+    for channel in range(8):
+        reference[channel, 3 * channel * RATE : 3 * channel * RATE + 3 * RATE // 2] = music(rng, 1.5)
+    start = round(14.2 * RATE)
+    mixture = 0.1 * speech(rng, 9, channels=8)
+    mixture[:, : 4 * RATE] += reference[:, start : start + 4 * RATE]
+    found = place(mixture, reference)
+    assert found.present and (found.delay_samples, found.polarity) == (-start, 1)
+
+
+def bars(rng, seconds, rate):
+    """A bar of two seconds, again and again, sample for sample."""
+    bar = scenes.music_like(rng, 2 * rate, rate=rate, quantised=False) / 32768
+    return np.tile(bar, (1, seconds // 2))
+
+
+def test_loops_of_one_tempo_are_not_taken_for_each_other_and_are_found_in_their_mix():
+    for seed in range(2):
+        rng, rate = np.random.default_rng([31, seed]), 16000
+        one, other = bars(rng, 30, rate), bars(rng, 20, rate)
+        found = place(one, other, rate=rate)
+        assert not found.present, (seed, found)
+        tune = scenes.speech_like(rng, 20 * rate, rate=rate, quantised=False) / 131072  # a loop alone has no one place
+        other = other + tune
+        found = place(mixed(one, other, 3 * rate + 5, level_db=-3), other, rate=rate)
+        assert found.present and found.delay_samples == 3 * rate + 5, (seed, found)
+
+
+def test_a_narrow_band_is_found_at_a_high_rate():
+    """Partials up to 4 kHz at 192 kHz: a twenty-fourth of all frequencies."""
+    rng = np.random.default_rng(32)
+    rate, seconds = 192_000, 6
+    reference = np.zeros((1, seconds * rate))
+    for f, phase, born in rng.uniform((80, 0, -1), (4000, 7, seconds), (700, 3)):
+        now = slice(max(0, round(born * rate)), round((born + 0.6) * rate))
+        t = np.arange(*now.indices(seconds * rate)) / rate
+        reference[0, now] += np.cos(2 * np.pi * f * t + phase)
+    mixture = np.zeros((1, 10 * rate))
+    mixture[:, 2 * rate + 4321 : 8 * rate + 4321] = reference
+    found = place(mixture + 0.01 * rng.standard_normal(mixture.shape), reference, rate=rate)
+    assert found.present and abs(found.delay_samples - 2 * rate - 4321) <= 1
+
+
 def test_the_verse_decides_between_two_choruses():
     """Verse, chorus, verse, chorus: at the other chorus half of the windows agree, at the right place all."""
     rng = np.random.default_rng(9)
@@ -171,7 +218,7 @@ def test_40_absent_real_references_are_refused(audio_root):
     for n, (mixture, reference) in enumerate(itertools.islice(itertools.permutations(sounds, 2), 40)):
         heard, looked_for = source(mixture, name="mix", rate=44100), source(reference, name="ref", rate=44100)
         # Every tenth at every speed too, which takes ten times as long.
-        found = locate_references(heard, [looked_for], speeds=n % 10 == 0)["ref"]
+        found = locate_references(heard, [looked_for], speed="auto" if n % 10 == 0 else "own")["ref"]
         assert not found.present and found.remarks, (n, found)
 
 
@@ -335,8 +382,8 @@ def test_several_references_are_found_in_two_passes_over_the_mixture():
     assert [one.delay_samples / RATE for one in found.values()] == [2, 14, -4]
 
 
-@pytest.mark.parametrize("percent", [3.3, -4.1])
-def test_another_speed_is_found_to_a_hundred_ppm(percent):
+@pytest.mark.parametrize(("percent", "asked"), [(3.3, None), (-4.1, "auto"), (-4.1, -4.0), (11.0, 10.9)])
+def test_another_speed_is_found_to_a_hundred_ppm(percent, asked):
     """Partials that come and go, each stretched exactly."""
     rng = np.random.default_rng(24)
     rate, seconds = 8000, 14
@@ -353,12 +400,29 @@ def test_another_speed_is_found_to_a_hundred_ppm(percent):
     heard = song(np.arange(round(seconds / speed * rate)) / rate * speed)[None]
     under = scenes.speech_like(rng, 25 * rate, rate=rate, quantised=False)
     reference = song(np.arange(seconds * rate) / rate)[None]
-    found = place(mixed(under, heard, 6 * rate, level_db=-6), reference, rate=rate)
+    heard = source(mixed(under, heard, 6 * rate, level_db=-6), name="mix", rate=rate)
+    references = [source(reference, name="ref", rate=rate)]
+    if asked is not None:
+        assert not locate_references(heard, references, speed="own")["ref"].present
+    found = locate_references(heard, references, speed=asked)["ref"]
     assert found.present and found.clock_ppm == pytest.approx(percent * 1e4, abs=100)
     (passage,) = found.passages
     middle = (passage.start_seconds + passage.stop_seconds) / 2
     assert middle - (middle - 6) * speed == pytest.approx(found.delay_samples / rate, abs=0.1)
     assert any("of its speed" in remark for remark in found.remarks)
+
+
+def test_long_mixtures_are_searched_at_their_own_speed_and_say_so():
+    rng, rate = np.random.default_rng(33), 8000
+    mixture = scenes.speech_like(rng, 301 * rate, rate=rate, quantised=False)
+    reference = scenes.music_like(rng, 10 * rate, rate=rate, quantised=False)
+    assert any("speed auto tries them" in remark for remark in place(mixture, reference, rate=rate).remarks)
+
+
+def test_a_speed_that_is_no_speed_is_refused():
+    sound = source(np.ones((1, 100)))
+    with pytest.raises(UsageError, match="'fast' is no speed"):
+        locate_references(sound, [sound], speed="fast")
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.6, 1.0])

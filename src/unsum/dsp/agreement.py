@@ -36,13 +36,15 @@ class Agreement:
     Attributes
     ----------
     chance : how often chance agrees as well, anywhere near the place
-    explained : height of the highest peak, however loud its windows; grows with what is explained of the sound
-    height : standard deviations by which the windows stand out at that peak, one with another and with their signs
+    height : standard deviations by which the windows stand out at the highest peak, one with another and with their
+        signs, however loud they are
+    lag, slope : where that peak is: in a window at time ``t`` at ``lag + slope * (t - mean of t)``
     """
 
     chance: float
-    explained: float
     height: float = 0.0
+    lag: int = 0
+    slope: float = 0.0
 
     @property
     def nats(self) -> float:
@@ -75,14 +77,14 @@ def agreement(
     heard = power > 0
     n_windows, lags = int(heard.sum()), correlations.shape[1]
     if n_windows < 2:
-        return Agreement(1.0, 0.0)
+        return Agreement(1.0)
     rows = (correlations[heard] / np.sqrt(power[heard])[:, None]).astype(np.float32)
     time = time[heard] - time[heard].mean()
     steps = min(_MOST_SLOPES // 2, math.ceil(most_drift * float(np.abs(time).max()) / _STEP))
     slopes = np.linspace(-most_drift, most_drift, 2 * steps + 1)
     bounded = np.clip(rows, -_LOUDEST, _LOUDEST)
     variance = np.maximum(scipy.ndimage.uniform_filter1d(np.mean(bounded**2, axis=0), _VARIANCE_LAGS), 1.0)
-    peaks = _highest(bounded, time, slopes) / variance
+    peaks = _highest(bounded, time, slopes)[0] / variance
     middle = lags // 2
     close = np.arange(max(0, middle - near), min(lags, middle + near))
     at = int(close[peaks[close].argmax()])
@@ -100,23 +102,35 @@ def agreement(
     inflated = max(1.0, float(peaks[free].max(initial=0.0)) / chance_peaks)
     chance = len(close) * len(slopes) * float(chdtrc(1, peaks[at] / inflated))
     around = slice(max(0, middle - near), middle + near)
-    explained = float(_highest(rows, time, slopes, around).max())
-    return Agreement(min(1.0, chance), explained, math.sqrt(explained / n_windows))
+    highest, along = _highest(rows, time, slopes, around)
+    top = int(highest.argmax())
+    height = math.sqrt(float(highest[top]) / n_windows)
+    return Agreement(min(1.0, chance), height, around.start + top - middle, float(slopes[along[top]]))
 
 
 def _highest(
     rows: NDArray[np.float32], time: NDArray[np.float64], slopes: NDArray[np.float64], around: slice = slice(None)
-) -> NDArray[np.float64]:
-    """The highest squared sum of rows (windows, lags) over all slopes, at the lags asked for."""
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """The highest squared sum of rows (windows, lags) over all slopes, at the lags asked for, and on which slope."""
     turns = np.rint(slopes[:, None] * time).astype(int)
     margin = int(np.abs(turns).max(initial=0))
     padded = np.pad(rows, ((0, 0), (margin, margin)))
     first, stop, _ = around.indices(rows.shape[1])
-    best = np.zeros(stop - first, np.float32)
-    # Slopes that turn all windows alike are one.
-    for turn in np.unique(turns, axis=0):
+    best, along = np.full(stop - first, -1.0, np.float32), np.zeros(stop - first, np.intp)
+    # Slopes that turn all windows alike are one; the least of them, where there is a choice.
+    for number in _unlike(turns):
         total = np.zeros(stop - first, np.float32)
-        for row, by in zip(padded, turn, strict=True):
+        for row, by in zip(padded, turns[number], strict=True):
             total += row[margin + first + by : margin + stop + by]
-        np.maximum(best, total * total, out=best)
-    return best.astype(np.float64) / len(rows)
+        total *= total
+        higher = total > best
+        along[higher] = number
+        np.maximum(best, total, out=best)
+    return best.astype(np.float64) / len(rows), along
+
+
+def _unlike(turns: NDArray[np.intp]) -> list[int]:
+    """The rows (slopes, windows) that differ from one another, those that turn least first."""
+    order = np.argsort(np.abs(turns).sum(axis=1), kind="stable")
+    first = np.unique(turns[order], axis=0, return_index=True)[1]
+    return [int(order[n]) for n in np.sort(first)]

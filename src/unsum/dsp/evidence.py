@@ -47,13 +47,13 @@ def score_levels(scores: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.quantile(heard, 1 - _SHARES) if len(heard) else np.arange(len(_SHARES)), np.float64)
 
 
-def nats(scores: NDArray[np.floating], levels: NDArray[np.float64]) -> NDArray[np.float64]:
+def nats(scores: NDArray[np.floating], levels: NDArray[np.float64], *, most: float = MOST_NATS) -> NDArray[np.float64]:
     """Evidence of scores, of any shape, where ``levels`` are those of the same window; 0 for negative scores."""
     levels = np.maximum.accumulate(levels + 1e-9 * np.arange(len(levels)))
     inside = np.interp(scores, levels, _NATS)
     rise = (_NATS[-1] - _NATS[-2]) / max(levels[-1] - levels[-2], 0.05 * levels[-1], 1e-9)
     beyond = np.maximum(scores - levels[-1], 0.0) * rise
-    return np.where(scores >= 0, np.minimum(inside + beyond, MOST_NATS), 0.0)
+    return np.where(scores >= 0, np.minimum(inside + beyond, most), 0.0)
 
 
 def best_stretch(evidence: NDArray[np.float64]) -> Stretch:

@@ -21,8 +21,11 @@ SHORTEST_WINDOW = 1 << 10
 _FEWEST_WINDOWS = 8
 _LEVEL_SECONDS = 0.06
 _QUIET = 1e-6  # in power, against the piece it is in: not raised any further
-# Of all: a steady tone has less, and tells no more of the time than how its window fades in and out.
+# Of all up to 4 kHz: a steady tone has less, and tells no more of the time than how its window fades in and out. At
+# high rates the upper half may well be empty, and what is left of a tone and its fading is a hundredth of all.
 _FEWEST_FREQUENCIES = 0.07
+_FEWEST_HZ = 280.0
+_FEWEST_ANYWHERE = 0.01
 _LEAST_SOUND = 0.25  # of a window or a block, in time
 _LOWEST_HZ = 60.0
 _HIGHEST = 0.45  # cycles a sample
@@ -118,7 +121,8 @@ def piece_spectrum(
     fade = min(fade, len(piece) // 2)
     band = _LOWEST_HZ / sample_rate, _HIGHEST
     whitened = whitened_spectrum(levelled, 2 * window, fade=fade, band=band)
-    if np.count_nonzero(whitened) < _FEWEST_FREQUENCIES * len(whitened):
+    fewest = min(_FEWEST_FREQUENCIES, max(_FEWEST_HZ / (sample_rate / 2), _FEWEST_ANYWHERE))
+    if np.count_nonzero(whitened) < fewest * len(whitened):
         return None
     if phases:
         return whitened

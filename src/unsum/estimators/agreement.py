@@ -1,7 +1,7 @@
 """Listening at the low rate to all of a line: do its windows agree, and how much of the sound does it explain?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.signal
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unsum.dsp.agreement import Agreement, agreement
 from unsum.dsp.pieces import piece_spectrum
 from unsum.dsp.search import MOST_DRIFT, cell_length
+from unsum.dsp.shared_sound import SharedSound, shared_sound
 from unsum.dsp.transforms import irfft
 from unsum.estimators.places import Heard
 
@@ -22,6 +23,7 @@ _MOST_NEAR = 4  # of a window one part in so many: lags farther away must be lef
 _LONGEST_SPAN = 1 << 22
 _TURNED = 1e-3
 _SLOPES_AROUND = 2.0
+_FILTER_TAPS = 128  # of the search: what is near a path by which a sound came, not its room
 
 Sound = NDArray[np.float32]
 
@@ -58,11 +60,30 @@ def tiled(line: Heard) -> Tiling | None:
     return Tiling(line, window, played, heard)
 
 
-def agreement_along(where: Tiling, heard: Sequence[Sound], reference: Sound, *, sample_rate: float) -> Agreement:
+@dataclass(frozen=True, slots=True)
+class Along:
+    """What is heard along a line.
+
+    Attributes
+    ----------
+    agreement : of its windows
+    line : on which the windows agree best
+    shared : by both along that line
+    explained : nats for what a short filter explains of all of the line, over nothing
+    """
+
+    agreement: Agreement
+    line: Heard
+    shared: SharedSound
+    explained: float
+
+
+def agreement_along(where: Tiling, heard: Sequence[Sound], reference: Sound, *, sample_rate: float) -> Along:
     """Judge a line by windows (samples,) of the mixture and the whole reference (samples,)."""
     window, size = where.window, where.played_length
     rows = np.zeros((len(heard), window), np.float32)
     own = np.zeros_like(rows)
+    spectra = np.zeros((2, len(heard), window + 1), np.complex64)
     for n, (mixture, start) in enumerate(zip(heard, where.played.tolist(), strict=True)):
         played = _cut(reference, start, size)
         if size != window:
@@ -72,11 +93,27 @@ def agreement_along(where: Tiling, heard: Sequence[Sound], reference: Sound, *, 
         if noisy is not None and clean is not None:
             rows[n] = _centred(irfft(noisy * np.conj(clean), 2 * window), window)
             own[n] = _centred(irfft(np.abs(clean) ** 2, 2 * window), window)
+            spectra[0, n], spectra[1, n] = noisy, clean
     cell = cell_length(sample_rate)
     reach = max(1.0, float(np.ptp(where.played)) / 2)
     around = min(MOST_DRIFT, _SLOPES_AROUND * cell / reach)
     near = min(_CELLS_NEAR * cell, window // _MOST_NEAR)
-    return agreement(rows, own, where.played.astype(float), near=near, guard=cell, most_drift=around)
+    time = where.played.astype(float)
+    told = agreement(rows, own, time, near=near, guard=cell, most_drift=around)
+    counted = rows.any(axis=1)
+    middle = float(time[counted].mean()) if counted.any() else 0.0
+    late = told.lag + told.slope * (time - middle)
+    shared = shared_sound(spectra[0], spectra[1], late, taps=_FILTER_TAPS, near=near)
+    # Windows that lie apart stand for what is between them too.
+    covered = (time[-1] - time[0] + size) / (len(time) * size)
+    pivot = middle + where.played_length / 2
+    line = replace(
+        where.line,
+        delay=where.line.delay_at(pivot) + told.lag,
+        slope=where.line.slope + told.slope,
+        pivot=pivot,
+    )
+    return Along(told, line, shared, shared.nats * covered)
 
 
 def _centred(correlation: NDArray, window: int) -> NDArray:

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from unsum.dsp.decimation import decimated as decimated_blocks
 from unsum.problem import AudioSource, as_float
+from unsum.progress import Progress
 
 SEARCH_RATE = 8000  # the search runs at this rate or somewhat above
-
-Progress = Callable[[float, float, str], None]
 
 
 def search_factor(sample_rate: int) -> int:

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.evidence import EVEN_NATS, best_stretch
 from unsum.dsp.search import Place, Search, judge
+
+Time = TypeVar("Time", float, NDArray[np.floating])
 
 _MOST_PASSAGES = 16
 _MISSED = 0.01  # a reference goes on where so many windows in a row may well say nothing
@@ -34,7 +37,7 @@ class Heard:
     rank: float
     false_alarm: float
 
-    def delay_at(self, reference_time: float) -> float:
+    def delay_at(self, reference_time: Time) -> Time:
         return self.delay + self.slope * (reference_time - self.pivot)
 
     def reference_time(self, mixture_time: float) -> float:

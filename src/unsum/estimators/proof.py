@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.ndimage
@@ -10,15 +10,16 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from unsum.dsp.correlation import WhitenedCorrelation
-from unsum.dsp.evidence import nats, score_levels
+from unsum.dsp.evidence import MOST_NATS, nats, score_levels
 from unsum.dsp.excess import excess_sums
 from unsum.dsp.pieces import piece_spectrum
 from unsum.dsp.search import MOST_DRIFT, cell_length, judge
 from unsum.dsp.transforms import irfft
 from unsum.estimators.delay import fractional_delay
-from unsum.estimators.mono import Progress, TappedSource, decimated
+from unsum.estimators.mono import TappedSource, decimated
 from unsum.estimators.places import Heard
 from unsum.problem import AudioSource
+from unsum.progress import Progress
 
 MOST_WINDOWS = 16
 FALSE_PROOF = 1e-3
@@ -28,11 +29,14 @@ _NEAR_SECONDS = 0.04
 _AGREEING_SECONDS = 0.0015
 _EXACT_SECONDS = 0.008
 _FEWEST_VOTES = 2
+_FEW_HEARD = 4  # with fewer windows than this that hold sound, halves of them are listened to
 _VOTE = 4.5  # nats with which a window counts as a vote
 _ROUGH_SPEED = 1e-3  # how far a speed of the search may be off
 _TURNED = 100e-6  # speeds beside which the pieces of the reference are resampled
 _FINER_SAMPLES = 2.5
 _ENOUGH_FOR_A_LINE = 5
+_FOLLOWED_SECONDS = 0.008  # about a line on which windows at the low rate agree
+_FOLLOWED_DRIFT_SAMPLES = 2.0  # of the search, at the ends of such a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +60,31 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where to cut: at ``played`` in the reference, at ``heard`` in the mixture."""
+    """Where to cut: at ``played`` in the reference, at ``heard`` in the mixture.
+
+    Attributes
+    ----------
+    known_seconds : how near to the line the sound is
+    most_drift : how far the slope of the line may be off
+    """
 
     line: Heard
     window: int
     played: NDArray[np.intp]
     heard: NDArray[np.intp]
+    known_seconds: float = _NEAR_SECONDS
+    most_drift: float = MOST_DRIFT
 
     @property
     def played_length(self) -> int:
         slope = self.line.slope
         return self.window if abs(slope) <= _TURNED else round(self.window / (1 + slope))
+
+    @property
+    def beside_the_line(self) -> NDArray[np.floating]:
+        """Samples by which each pair of pieces was cut later than the line has it: they begin at whole samples."""
+        half = 0.0 if abs(self.line.slope) > _TURNED else self.window / 2
+        return self.heard - self.played - self.line.delay_at(self.played + half)
 
 
 def plan(line: Heard, *, rate: int, max_windows: int = MOST_WINDOWS) -> Plan | None:
@@ -83,6 +101,31 @@ def plan(line: Heard, *, rate: int, max_windows: int = MOST_WINDOWS) -> Plan | N
     half = 0.0 if abs(line.slope) > _TURNED else window / 2
     heard = np.array([start + round(line.delay_at(start + half)) for start in played], np.intp)
     return Plan(line, window, played, heard)
+
+
+def followed(where: Plan, line: Heard, *, factor: int) -> Plan:
+    """The same pieces of the mixture, and those of the reference that a line puts there on which windows agree.
+
+    Parameters
+    ----------
+    factor : samples in one of the search, at whose rate the line was found
+    """
+    half = where.played_length / 2
+    off = line.delay_at(where.played + half) - where.line.delay_at(where.played + half)
+    played = where.played - np.rint(off / (1 + line.slope)).astype(np.intp)
+    reach = max(1.0, float(np.ptp(where.played)) / 2)
+    drift = min(MOST_DRIFT, _FOLLOWED_DRIFT_SAMPLES * factor / reach)
+    return replace(where, line=line, played=played, known_seconds=_FOLLOWED_SECONDS, most_drift=drift)
+
+
+def _halved(where: Plan, heard: list[NDArray], played: list[NDArray]) -> tuple[Plan, list[NDArray], list[NDArray]]:
+    """Twice as many windows of half the length."""
+    half = where.window // 2
+    starts = np.stack([where.played, where.played + where.played_length // 2], axis=1).ravel()
+    into = np.stack([where.heard, where.heard + half], axis=1).ravel()
+    parts = (slice(None, half), slice(half, 2 * half))
+    shorter = replace(where, window=half, played=starts, heard=into)
+    return shorter, [p[:, part] for p in heard for part in parts], [p[:, part] for p in played for part in parts]
 
 
 def cut(source: AudioSource, wanted: Sequence[tuple[int, int]]) -> list[NDArray]:
@@ -161,11 +204,11 @@ def prove(where: Plan, heard: Sequence[NDArray], played: Sequence[NDArray], *, r
     ----------
     heard, played : as `plan` has them
     """
-    window, slope = where.window, where.line.slope
+    slope = where.line.slope
     heard = [np.asarray(piece, np.float32) for piece in heard]
     played = [np.asarray(piece, np.float32) for piece in played]
-    if where.played_length != window:
-        played = [np.asarray(scipy.signal.resample(piece, window, axis=1), np.float32) for piece in played]
+    if where.played_length != where.window:
+        played = [np.asarray(scipy.signal.resample(piece, where.window, axis=1), np.float32) for piece in played]
     cell = cell_length(rate)
     near = max(2, math.ceil(_NEAR_SECONDS * rate / cell))
     pair = _best_channels(heard, played, rate, near, cell)
@@ -173,6 +216,11 @@ def prove(where: Plan, heard: Sequence[NDArray], played: Sequence[NDArray], *, r
         return Proof(0, 0.0, slope, 1, 0, len(heard), 1.0)
     c, d = pair
     correlations = _correlations([piece[c] for piece in heard], [piece[d] for piece in played], rate)
+    while np.sum(correlations.any(axis=1)) < _FEW_HEARD and where.window // 4 > max(_SHORTEST, near * cell):
+        # Where channels speak in turn, one long window may hold all that is heard in one: its parts are witnesses too.
+        where, heard, played = _halved(where, heard, played)
+        correlations = _correlations([piece[c] for piece in heard], [piece[d] for piece in played], rate)
+    window = where.window
     evidence = _evidence(correlations, near, cell)
     judged = [judge(column, places=evidence.shape[1]) for column in evidence.T]
     best = int(np.argmax([rank for _, rank in judged]))
@@ -184,9 +232,13 @@ def prove(where: Plan, heard: Sequence[NDArray], played: Sequence[NDArray], *, r
     if chance > FALSE_PROOF:
         return Proof(0, 0.0, slope, 1, len(votes), listened, chance)
     middle = where.played[votes] + window / 2
-    most_drift = MOST_DRIFT if abs(slope) <= 2 * MOST_DRIFT else _ROUGH_SPEED
+    most_drift = where.most_drift if abs(slope) <= 2 * MOST_DRIFT else _ROUGH_SPEED
+    reach = (best - near) * cell - cell // 2, (best - near + 2) * cell + cell // 2
+    if where.known_seconds < _NEAR_SECONDS:
+        most = round(where.known_seconds * rate)
+        reach = -most, most + 1
     lags, drift = _fine_lags(
-        correlations[votes], middle - middle.mean(), (best - near) * cell, 2 * cell, rate, most_drift
+        correlations[votes], middle - middle.mean(), reach, rate, most_drift, slope, where.beside_the_line[votes]
     )
     pieces = []
     for n, lag in zip(votes.tolist(), lags, strict=True):
@@ -218,7 +270,7 @@ def _correlations(
     return rows
 
 
-def _evidence(correlations: NDArray[np.float32], near: int, cell: int) -> NDArray[np.float64]:
+def _evidence(correlations: NDArray[np.float32], near: int, cell: int, most: float = MOST_NATS) -> NDArray[np.float64]:
     """Nats (windows, pairs of cells) around lag 0, against what the same windows say of all other lags."""
     scores = excess_sums(correlations, cell=cell)
     middle = scores.shape[1] // 2
@@ -228,7 +280,7 @@ def _evidence(correlations: NDArray[np.float32], near: int, cell: int) -> NDArra
     if not far.shape[1]:
         far = pairs
     levels = score_levels(far.ravel())
-    return np.where(pairs[:, around] >= 0, nats(pairs[:, around], levels), np.nan)
+    return np.where(pairs[:, around] >= 0, nats(pairs[:, around], levels, most=most), np.nan)
 
 
 def _best_channels(
@@ -243,7 +295,8 @@ def _best_channels(
     for c in range(n_heard):
         for d in range(n_played):
             rows = _correlations([heard[n][c] for n in few], [played[n][d] for n in few], rate)
-            said = float(np.nan_to_num(_evidence(rows, near, cell)).sum(axis=0).max())
+            # However high: where channels speak in turn, one window tells which of them it is.
+            said = float(np.nan_to_num(_evidence(rows, near, cell, most=math.inf)).sum(axis=0).max())
             if said > most:
                 best, most = (c, d), said
     return best
@@ -252,14 +305,20 @@ def _best_channels(
 def _fine_lags(
     correlations: NDArray[np.float32],
     time: NDArray[np.float64],
-    first: int,
-    width: int,
+    reach: tuple[int, int],
     rate: int,
     most_drift: float,
+    known: float,
+    beside: NDArray[np.floating],
 ) -> tuple[list[int], float]:
-    """The lag of each window along the straight line on which they agree most, and its slope."""
+    """The lag of each window along the straight line on which they agree most, and its slope beside the known one.
+
+    Parameters
+    ----------
+    beside : (windows,) samples by which they were cut beside that line, less than one each
+    """
     middle = correlations.shape[1] // 2
-    at = np.arange(max(0, middle + first - width // 4), min(correlations.shape[1], middle + first + width + width // 4))
+    at = np.arange(max(0, middle + reach[0]), min(correlations.shape[1], middle + reach[1]))
     deviation = np.sqrt(np.mean(correlations**2, axis=1, keepdims=True))
     power = (correlations[:, at] / deviation) ** 2
     # Each window counts alike, or one loud match would draw the line for all.
@@ -267,8 +326,7 @@ def _fine_lags(
     agreeing = max(2, round(_AGREEING_SECONDS * rate))
     blurred = scipy.ndimage.maximum_filter1d(power, max(1, agreeing // 2), axis=1)
     best, most, chosen = 0, -1.0, 0.0
-    reach = float(np.abs(time).max())
-    steps = int(2 * most_drift * reach / agreeing)
+    steps = int(2 * most_drift * float(np.abs(time).max()) / agreeing)
     for slope in sorted(np.linspace(-most_drift, most_drift, 2 * steps + 1) if steps else [0.0], key=abs):
         total = np.zeros(len(at))
         for row, t in zip(blurred, time, strict=True):
@@ -280,12 +338,15 @@ def _fine_lags(
         centre = best + round(chosen * t)
         low, high = max(0, centre - agreeing), min(len(at), centre + agreeing + 1)
         own.append(low + int(row[low:high].argmax()) if high > low else best)
-    slope, offset = _line(time, np.array(own, float), chosen, best)
-    return [round(offset + slope * t) + int(at[0]) - middle for t in time], slope
+    slope, offset = _line(time, np.array(own, float) + beside, chosen, best, known)
+    return [round(offset + slope * t - b) + int(at[0]) - middle for t, b in zip(time, beside, strict=True)], slope
 
 
-def _line(time: NDArray, lag: NDArray, slope: float, offset: float) -> tuple[float, float]:
-    """The straight line through what the windows say, where it is one; what it was before, where it is not."""
+def _line(time: NDArray, lag: NDArray, slope: float, offset: float, known: float) -> tuple[float, float]:
+    """The straight line through what the windows say, where it is one; what it was before, where it is not.
+
+    Where slope and known slope together are none that could be told from 0, they are 0.
+    """
     if len(time) < _ENOUGH_FOR_A_LINE or np.ptp(time) == 0:
         return slope, offset
     spread = time - time.mean()
@@ -293,10 +354,12 @@ def _line(time: NDArray, lag: NDArray, slope: float, offset: float) -> tuple[flo
     rest = lag - lag.mean() - fitted * spread
     kept = np.abs(rest) <= 3 * max(1.0, float(np.median(np.abs(rest))))
     if kept.sum() >= _ENOUGH_FOR_A_LINE and not kept.all():
-        return _line(time[kept], lag[kept], slope, offset)
+        return _line(time[kept], lag[kept], slope, offset, known)
     error = max(float(rest.std()), 0.3) / math.sqrt(float(np.sum(spread**2)))  # a lag is a whole number
-    if abs(fitted) < 5 * error:
-        return (0.0, float(np.median(lag))) if abs(slope) < 5 * error else (slope, offset)
+    if abs(known + fitted) < 5 * error:
+        if abs(known + slope) < 5 * error:
+            return -known, float(np.median(lag + known * time))
+        return slope, offset
     return fitted, float(lag.mean() - fitted * time.mean())
 
 
@@ -316,6 +379,8 @@ def _exact_lag(windows: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]
         near = np.concatenate([plain[-max_lag:], plain[: max_lag + 1]])
         return 0, 1 if near[np.abs(near).argmax()] > 0 else -1
     lag = found.lag_samples
+    if found.reliable:
+        return lag, found.polarity
     # Where only low notes are shared the peak is broad; their phases, weighed by coherence, know better. But in a room
     # phases bend as they like: what contradicts the peak is not finer.
     late, early = max(lag, 0), max(-lag, 0)

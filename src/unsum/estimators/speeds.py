@@ -30,7 +30,12 @@ Sound = NDArray[np.float32]
 
 
 def find_speeds(
-    mixture: Callable[[int], Iterable[Sound]], sounds: Mapping[str, Sound], *, length: int, sample_rate: float
+    mixture: Callable[[int], Iterable[Sound]],
+    sounds: Mapping[str, Sound],
+    *,
+    length: int,
+    sample_rate: float,
+    speed: float | None = None,
 ) -> dict[str, Heard]:
     """Where references are heard at another speed, in samples of the search; without those that are not.
 
@@ -39,7 +44,9 @@ def find_speeds(
     mixture : blocks (samples,) of it from its start, at the rate of the search over the number given
     sounds : references (samples,) by name
     length : of the mixture, in samples of the search
+    speed : how much faster than recorded, where that is known to two steps of the grid; all are tried if not given
     """
+    grid = _grid(speed)
     out: dict[str, Heard] = {}
     for name, sound in sounds.items():
         if min(length, len(sound)) < _SHORTEST_SECONDS * sample_rate:
@@ -48,13 +55,23 @@ def find_speeds(
             first = np.concatenate([np.zeros(0, np.float32), *mixture(1)])
             halved = _halved(sound)
             found = _one(
-                first, True, lambda halved=halved: [halved], lambda a, b, s=sound: s[a:b], len(sound), sample_rate
+                first, True, lambda halved=halved: [halved], lambda a, b, s=sound: s[a:b], len(sound), sample_rate, grid
             )
         else:
-            found = _one(sound, False, lambda: mixture(2), lambda a, b: _stretch(mixture(1), a, b), length, sample_rate)
+            found = _one(
+                sound, False, lambda: mixture(2), lambda a, b: _stretch(mixture(1), a, b), length, sample_rate, grid
+            )
         if found is not None:
             out[name] = found
     return out
+
+
+def _grid(speed: float | None) -> NDArray[np.floating]:
+    """The speeds that are tried, less 1."""
+    if speed is not None:
+        return speed + _STEP * np.arange(-1, 2)
+    speeds = np.arange(-MOST_SPEED, MOST_SPEED + _STEP / 2, _STEP)
+    return speeds[np.abs(speeds) > 2 * MOST_DRIFT]
 
 
 def _one(
@@ -64,10 +81,9 @@ def _one(
     stretch: Callable[[int, int], Sound],
     length: int,
     rate: float,
+    speeds: NDArray[np.floating],
 ) -> Heard | None:
     """The line along which one is heard; ``turned`` is the shorter of both, tried at every speed."""
-    speeds = np.arange(-MOST_SPEED, MOST_SPEED + _STEP / 2, _STEP)
-    speeds = speeds[np.abs(speeds) > 2 * MOST_DRIFT]
     low = _halved(turned)
     windows = [_windows(_at_speed(low, speed, swapped), rate / 2, _PIECES, swapped, _LONGEST) for speed in speeds]
     found = search(windows, passing(), sample_rate=rate / 2, phases=not swapped, most_drift=0.7 * _STEP)
@@ -81,7 +97,8 @@ def _one(
     around = round(_AROUND_SECONDS * rate)
     for _, coarse, delay in sorted(likely, reverse=True)[:_BEST]:
         first = max(0, int(delay) - around)
-        near = stretch(first, int(delay) + round(len(turned) * (1 + MOST_SPEED)) + around)
+        slowest = coarse - _STEP if not swapped else coarse + _STEP
+        near = stretch(first, int(delay) + round(len(turned) * _ratio(slowest, swapped)) + around)
         for step in range(-_FINE_STEPS, _FINE_STEPS + 1):
             speed = coarse + step * 0.7 * _STEP / _FINE_STEPS
             fine = _windows(_at_speed(turned, speed, swapped), rate, 64, swapped, 1 << 14)
