@@ -364,3 +364,47 @@ def test_what_played_before_the_recording_began_rings_on_in_it(rng, n_taps, firs
     left = np.concatenate([block.residual for block in blocks], axis=1)
     assert left.shape == (1, 16_000)
     assert np.abs(left).max() < 1e-12
+
+
+@pytest.mark.parametrize("block_samples", [1, 777, 4096, 50_000])
+def test_jumps_by_whole_samples_leave_integers_as_they_came(rng, block_samples):
+    song = rng.integers(-(2**15), 2**15, (2, 3 * RATE), dtype=np.int32)
+    # On in it from sample 100, silence, on where it stopped, and back to what was heard before.
+    delays = [-100, 12_000 + RATE, 2900, 11_000]
+    at = [9000, 12_000, 20_001]
+    jumps = tuple(Jump(n / RATE, (one - other) / RATE) for n, one, other in zip(at, delays, delays[1:], strict=False))
+    warp = TimeWarp(-100 / RATE, jumps=jumps)
+    problem = Problem(silence(3.5, 2), (array("song", song, 16),))
+    got = heard(problem, warp, block_samples=block_samples)
+    n = np.arange(got.shape[1])
+    where = np.rint(warp.reference_time(n / RATE) * RATE).astype(int)
+    inside = (where >= 0) & (where < song.shape[1])
+    wanted = np.where(inside, song[:, np.clip(where, 0, song.shape[1] - 1)], 0)
+    assert got.dtype.kind == "i"
+    assert np.array_equal(got, wanted)
+
+
+def test_a_silence_from_the_first_sample_on_was_one_before(rng):
+    song = rng.integers(-1000, 1000, (1, RATE), dtype=np.int32)
+    warp = TimeWarp(-0.5, jumps=(Jump(0.0, -3.0), Jump(0.25, 3.0)))
+    problem = Problem(silence(0.5), (array("song", song, 16),))
+    for way in (warp, replace(warp, clock_ppm=1e-9)):
+        blocks = list(aligned_blocks(problem, {"song": way}, before=1000))
+        assert not blocks[0].references["song"].any()
+
+
+@pytest.mark.parametrize("bits", [16, None])
+@pytest.mark.parametrize("first_lag, n_taps", [(-40, 100), (0, 300), (17, 5)])
+def test_where_the_reference_is_silent_the_mixture_stays_as_it_was_to_the_last_bit(rng, bits, first_lag, n_taps):
+    song, talk = rng.normal(0, 0.1, (1, 20 * RATE)), rng.normal(0, 1e-9, (1, 20 * RATE))
+    if bits is not None:
+        song, talk = (np.rint(x * 2**15).astype(np.int32) for x in (song, talk * 1e6))
+    jumps = (Jump(5.0, -12.5), Jump(12.0, 12.5))
+    filters = rng.normal(0, 1, (1, 1, n_taps))
+    model = model_of({"song": Contribution(True, TimeWarp(jumps=jumps), filters, first_lag)})
+    problem = Problem(array("mix", talk, bits), (array("song", song, bits),))
+    left = np.concatenate([block.residual for block in subtract(problem, model)], axis=1)
+    silent = slice(5 * RATE + first_lag + n_taps - 1, 12 * RATE + first_lag)
+    assert np.array_equal(left[:, silent], talk[:, silent])
+    assert not np.array_equal(left[:, silent.start - 1], talk[:, silent.start - 1])
+    assert not np.array_equal(left[:, silent.stop], talk[:, silent.stop])

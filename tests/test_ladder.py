@@ -152,3 +152,39 @@ def test_a_track_that_is_not_in_the_mix_is_hardly_ever_heard_there(unknown_level
         assert analysis.model.contributions["a"].present
         present += analysis.model.contributions["b"].present
     assert present <= 1
+
+
+@pytest.mark.parametrize("what", ["pause", "cut", "lost buffers", "mute"])
+def test_a_sum_of_integers_is_taken_apart_bit_for_bit_over_jumps(what, rng):
+    song = scenes.music_like(rng, 24 * RATE, rate=RATE, peak=9000)
+    at = 9 * RATE + 123
+    played = {
+        "pause": [song[:, :at], np.zeros((1, 4 * RATE + 7), np.int32), song[:, at:]],
+        "cut": [song[:, :at], song[:, at + 5 * RATE + 31 :]],
+        "lost buffers": [song[:, :at], song[:, at + 441 : 16 * RATE], song[:, 16 * RATE + 512 :]],
+        "mute": [song[:, :at], np.zeros((1, 6 * RATE + 1), np.int32), song[:, at + 6 * RATE + 1 :]],
+    }
+    heard = np.concatenate(played[what], axis=1)
+    talk = scenes.speech_like(rng, heard.shape[1], rate=RATE, peak=9000)
+    problem = Problem(source("mix", heard + talk), (source("song", song),))
+    analysis = analyse(problem)
+    assert analysis.model.contributions["song"].exact_gains == {(0, 0): 1}
+    assert np.array_equal(residual(problem, analysis), talk)
+
+
+def test_a_muted_song_is_not_subtracted_where_it_is_not_heard(rng):
+    song = scenes.music_like(rng, 30 * RATE, rate=RATE, peak=9000)
+    first, stop = 9 * RATE + 123, 18 * RATE
+    room = rng.standard_normal(300) * np.exp(-np.arange(300) / 40)
+    played = song.copy()
+    played[:, first:stop] = 0
+    heard = np.convolve(played[0], room / np.sqrt(np.sum(room**2)))[: song.shape[1]][None]
+    talk = scenes.speech_like(rng, song.shape[1], rate=RATE, peak=9000)
+    mixture = np.rint(heard + talk).astype(np.int32)
+    problem = Problem(source("mix", mixture), (source("song", song),))
+    analysis = analyse(problem)
+    left = residual(problem, analysis)
+    quiet, loud = slice(first + RATE, stop - RATE // 10), np.r_[RATE : first - 100, stop + 400 : 29 * RATE]
+    assert np.array_equal(left[:, quiet], mixture[:, quiet])
+    depth = np.sum((left - talk)[:, loud].astype(float) ** 2) / np.sum(heard[:, loud] ** 2)
+    assert 10 * np.log10(depth) < -18

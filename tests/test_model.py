@@ -56,3 +56,16 @@ def test_jumps_out_of_order_are_refused():
 def test_two_jumps_at_one_moment_are_one():
     warp = TimeWarp(jumps=(Jump(2.0, 0.5), Jump(2.0, -1.0)))
     assert warp.reference_time(2.0) == 1.5
+
+
+def test_jumps_by_whole_samples_leave_whole_stretches():
+    warp = TimeWarp(100 / 44100, jumps=(Jump(7 / 44100, -41 / 44100), Jump(11 / 44100, 50 / 44100)))
+    stretches = warp.whole_stretches(44100)
+    assert stretches is not None
+    assert [(one.start, one.delay_samples) for one in stretches] == [(None, 100), (7, 141), (11, 91)]
+    assert warp.whole_samples(44100) is None
+
+
+def test_a_jump_by_a_part_of_a_sample_leaves_no_whole_stretches():
+    assert TimeWarp(0.0, jumps=(Jump(1.0, 10.5 / 8000),)).whole_stretches(8000) is None
+    assert TimeWarp(0.0, clock_ppm=1.0).whole_stretches(8000) is None

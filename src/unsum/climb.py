@@ -11,11 +11,12 @@ from unsum.analysis import Analysis, ReferenceFinding, Response, Step, null_dept
 from unsum.dsp.dependence import dependent_references
 from unsum.dsp.normal_equations import NormalEquations
 from unsum.dsp.rows import FIT, HELD_OUT
-from unsum.engine import Progress, subtract
+from unsum.engine import subtract
 from unsum.estimators.fir import Alignment, OrderChoice, choose_order, gather, refine, with_filters
 from unsum.estimators.gain import GainMeter, Gains, gain_matrix, simple_gains
 from unsum.model import MixModel
 from unsum.problem import Problem, as_float
+from unsum.progress import Progress
 
 RUNGS = ("exact", "gain", "fir", "clock", "reverb")
 
@@ -81,11 +82,7 @@ class Climb:
         n_rows = sum(s.stop - s.start for s in self.alignment.segments if s.part == FIT)
         rooms = self._orders(n_rows, room_orders) if last >= RUNGS.index("reverb") else []
         short = self._orders(n_rows, _SHORT_ORDERS)
-        meter = GainMeter(
-            n_channels=len(self.problem.mixture.channels),
-            n_references=sum(self.channels.values()),
-            segments=self.alignment.segments,
-        )
+        meter = self._meter()
         equations = self._gathered(short if warped else short + rooms, meter)
         self.limits = self._dependences(equations[FIT])
         self.gain_equations = equations[FIT].restrict(first_lag=0, n_taps=1)
@@ -101,9 +98,18 @@ class Climb:
             self._fitted("fir", equations, short)
         if warped is not None and short:
             equations = self._timed(warped, short + rooms)
+            if self.best.null_db == -math.inf:
+                return
         if rooms:
             self._fitted("reverb", equations, rooms)
             self._seconds_long(n_rows)
+
+    def _meter(self) -> GainMeter:
+        return GainMeter(
+            n_channels=len(self.problem.mixture.channels),
+            n_references=sum(self.channels.values()),
+            segments=self.alignment.segments,
+        )
 
     def _gathered(self, orders: Sequence[Order], gains: GainMeter | None = None) -> dict[int, NormalEquations]:
         first_lag = min([0, *(lag for lag, _ in orders)])
@@ -121,9 +127,17 @@ class Climb:
         """The equations with the clocks corrected, or without where that does not help."""
         straight = self.base, self.alignment
         self.base, self.alignment = warped
-        equations = self._gathered(orders)
+        meter = self._meter()
+        equations = self._gathered(orders, meter)
+        known = len(self.steps)
+        exact = self._exact(equations, meter.gains())
+        if exact is not None:  # from jump to jump by whole samples
+            self._judge("exact", *exact, None)
+            if self.best.null_db == -math.inf:
+                return equations
         self._fitted("clock", equations, [order for order in orders if order in _SHORT_ORDERS])
-        if self.steps[-1].kept:
+        if any(step.kept for step in self.steps[known:]):
+            self.gain_equations = equations[FIT].restrict(first_lag=0, n_taps=1)
             return equations
         self.base, self.alignment = straight
         return self._gathered(orders)
@@ -170,7 +184,7 @@ class Climb:
         if any((r.bits is None) != (bits is None) or (r.bits or 0) > (bits or 0) for r in references):
             return None
         rate = self.problem.mixture.sample_rate
-        if any(warp.whole_samples(rate) is None for warp in self.alignment.warps.values()):
+        if any(warp.whole_stretches(rate) is None for warp in self.alignment.warps.values()):
             return None
         simple = simple_gains(gains, reference_channels=self.channels)
         if simple is None or not all(simple.values()):
@@ -255,8 +269,9 @@ class Climb:
             fit = refine(self.problem, self.alignment, choice)
             model = with_filters(self.problem, model, self.alignment, fit)
             null_db, equations, variance = fit.null_db, choice.equations, fit.variance
+            correlation = fit.correlation
         else:
-            equations, variance = self.gain_equations, None
+            equations, variance, correlation = self.gain_equations, None, None
         return Analysis(
             model,
             tuple(self.steps),
@@ -264,11 +279,21 @@ class Climb:
             null_db,
             self.problem.mixture.samples or 0,
             limits=self.limits,
-            responses=self._responses(equations, model, variance),
+            responses=self._responses(equations, model, variance, correlation),
         )
 
+    def go_over(self, model: MixModel) -> None:
+        """Take the warps of a model, whose jumps were moved by a few samples, with the filters as they are."""
+        self.best = replace(self.best, model=model)
+        warps = {name: model.contributions[name].warp for name in self.alignment.names}
+        self.alignment = replace(self.alignment, warps=warps)
+
     def _responses(
-        self, equations: NormalEquations, model: MixModel, variance: NDArray[np.float64] | None
+        self,
+        equations: NormalEquations,
+        model: MixModel,
+        variance: NDArray[np.float64] | None,
+        correlation: NDArray[np.complex128] | None,
     ) -> dict[str, Response]:
         """How far the filters of a model can be trusted; without a variance they are exact."""
         assert equations.spectra is not None
@@ -284,7 +309,7 @@ class Climb:
             alone[:, own] = model.contributions[name].filters
             image = np.einsum("ckp,ckp->c", alone, equations.matvec(alone))
             sure = np.zeros((len(image), count, power.shape[1])) if variance is None else variance[:, own]
-            found[name] = Response(power[own], sure, (energy[own], np.maximum(image, 0.0)))
+            found[name] = Response(power[own], sure, (energy[own], np.maximum(image, 0.0)), correlation)
         return found
 
 

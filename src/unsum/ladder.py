@@ -15,17 +15,22 @@ import numpy as np
 from unsum.analysis import Analysis, ReferenceFinding, Step
 from unsum.climb import EXACT_LOSES_DB, RUNGS, Climb
 from unsum.dsp.transforms import rfft
-from unsum.engine import Progress, ResidualSource
+from unsum.engine import ResidualSource
 from unsum.estimators.clock import ClockEstimate, fit_clock
 from unsum.estimators.fir import Alignment, empty_contribution
 from unsum.estimators.listening import Listening
 from unsum.estimators.locate import Location, locate_references
+from unsum.estimators.presence import silenced, silences
+from unsum.estimators.presence_ends import refined_ends
 from unsum.estimators.split import can_be_tested, split_time
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import AudioSource, Problem
+from unsum.progress import Progress
 
 # Once the loudest are taken out, softer ones may be heard; each time at least one more.
 _MOST_LOOKS = 3
+# Silences are looked for so often, each time with filters that were fitted without those found before.
+_MOST_PRESENCE_LOOKS = 2
 # A track is heard if its response is so many standard deviations above what noise makes of it.
 _SURE_DEVIATIONS = 5.0
 # Share of a filter's energy from which on it is a gain and a delay.
@@ -38,6 +43,7 @@ def analyse(
     max_rung: str = "reverb",
     max_taps: int | None = None,
     exclude: Sequence[tuple[float, float]] = (),
+    speed: float | str | None = None,
     together: bool = False,
     progress: Progress | None = None,
 ) -> Analysis:
@@ -48,6 +54,7 @@ def analyse(
     max_rung : the last rung to try, one of `RUNGS`
     max_taps : of the longest filter to try; as many as the audio can tell if not given
     exclude : ranges of mixture time in seconds that nothing is fitted to
+    speed : at which the references were played, as `locate_references` takes it
     together : the references are the tracks of a mix
         They begin with it and share its clock unless they cannot be heard so; only those are searched for.
 
@@ -60,7 +67,8 @@ def analyse(
     problem = Problem(Listening(problem.mixture), tuple(Listening(reference) for reference in problem.references))
     if together:
         return _tracks(problem, settings)
-    return _searched(problem, dict(locate_references(problem.mixture, problem.references, progress=progress)), settings)
+    located = locate_references(problem.mixture, problem.references, speed=speed, progress=progress)
+    return _searched(problem, dict(located), settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,7 @@ def _beneath(
     problem: Problem, model: MixModel, missing: Sequence[AudioSource], progress: Progress | None
 ) -> dict[str, Location]:
     """Where references are heard once those of a model are taken out."""
-    softer = locate_references(ResidualSource(problem, model), missing, speeds=False, progress=progress)
+    softer = locate_references(ResidualSource(problem, model), missing, speed="own", progress=progress)
     return {name: location for name, location in softer.items() if location.present}
 
 
@@ -169,16 +177,27 @@ def _climbed(
                     progress=settings.progress,
                 )
     findings = {name: _timed(finding, clocks.get(name)) for name, finding in findings.items()}
-    warped = _warped(problem, model, clocks, settings.exclude)
+    climb = _climb(problem, model, alignment, _warped(problem, model, clocks, settings.exclude), settings)
+    if not any(step.kept for step in climb.steps):
+        why = "nothing that was fitted helped on samples it was not fitted to"
+        return _nothing(problem, model, findings, tuple(climb.steps), why)
+    return _where_heard(problem, model, climb, settings).conclude(findings)
+
+
+def _climb(
+    problem: Problem,
+    model: MixModel,
+    alignment: Alignment,
+    warped: tuple[MixModel, Alignment] | None,
+    settings: _Settings,
+) -> Climb:
+    """All rungs, and exact subtraction once more where the place was a few samples off."""
     if warped is not None:
         # Both are judged on the same rows: those in which the references sound by their own clocks.
         alignment = replace(alignment, segments=warped[1].segments)
     climb = Climb(problem, model, alignment, settings.progress)
     climb.all_rungs(settings.max_rung, max_taps=settings.max_taps, warped=warped)
-    if not any(step.kept for step in climb.steps):
-        why = "nothing that was fitted helped on samples it was not fitted to"
-        return _nothing(problem, model, findings, tuple(climb.steps), why)
-    nearer = _nearer(climb.best.model) if warped is None else None
+    nearer = _nearer(climb.best.model) if warped is None and any(step.kept for step in climb.steps) else None
     if nearer is not None:
         # One tap does nearly all, but not at lag 0: the place was a few samples off, and exact subtraction missed it.
         there = _alignment(problem, nearer, settings.exclude)
@@ -187,8 +206,80 @@ def _climbed(
             again.all_rungs("exact")
         if again.steps and again.steps[0].kept and again.best.null_db < climb.best.null_db + EXACT_LOSES_DB:
             again.steps = [*climb.steps, *again.steps]
-            return again.conclude(findings)
-    return climb.conclude(findings)
+            return again
+    return climb
+
+
+def _where_heard(problem: Problem, model: MixModel, climb: Climb, settings: _Settings) -> Climb:
+    """The climb, or another one with its references silent where they are clearly not heard."""
+    if not settings.own_clocks or RUNGS.index(settings.max_rung) < RUNGS.index("clock"):
+        return climb
+    if climb.best.null_db == -math.inf:
+        return climb
+    lengths = _lengths(problem, climb.best.model.present)
+    known = climb.best.model
+    for look in range(_MOST_PRESENCE_LOOKS):
+        # Filters that were fitted to silence are too weak: once it is left out, they tell its ends again, and better.
+        sounding = _along(climb.best.model, known)
+        quiet = silences(problem, sounding, lengths=lengths, progress=settings.progress)
+        if not quiet:
+            break
+        timed = refined_ends(problem, silenced(sounding, quiet, samples=_samples(problem)))
+        if look < _MOST_PRESENCE_LOOKS - 1:
+            again = _climb_along(problem, _along(model, timed), settings)
+            if again is None:
+                break
+            climb = again
+        else:
+            climb.go_over(timed)
+    if any(part.warp.jumps for part in climb.best.model.contributions.values()):
+        climb.go_over(refined_ends(problem, climb.best.model))
+        return _exactly_from_jump_to_jump(problem, climb, settings)
+    return climb
+
+
+def _exactly_from_jump_to_jump(problem: Problem, climb: Climb, settings: _Settings) -> Climb:
+    """Exact subtraction once more: with jumps some samples off, filters had been better."""
+    model = climb.best.model
+    parts = [model.contributions[name] for name in model.present]
+    rate = model.sample_rate
+    if all(part.exact_gains for part in parts) or any(part.warp.whole_stretches(rate) is None for part in parts):
+        return climb
+    empty = {
+        name: replace(part, exact_gains={}, filters=0 * part.filters[:, :, :1], first_lag=0)
+        for name, part in model.contributions.items()
+    }
+    again = _climb_along(problem, replace(model, contributions=empty), replace(settings, max_rung="exact"))
+    if again is None or again.best.null_db >= climb.best.null_db + EXACT_LOSES_DB:
+        return climb
+    again.go_over(refined_ends(problem, again.best.model))
+    again.steps = [*climb.steps, *again.steps]
+    return again
+
+
+def _along(model: MixModel, other: MixModel) -> MixModel:
+    """A model with its references along the warps of another."""
+    parts = {name: replace(part, warp=other.contributions[name].warp) for name, part in model.contributions.items()}
+    return replace(model, contributions=parts)
+
+
+def _climb_along(problem: Problem, model: MixModel, settings: _Settings) -> Climb | None:
+    """The rungs with references along the warps of a model; None where none of them helps."""
+    alignment = _alignment(problem, model, settings.exclude)
+    if not can_be_tested(alignment.segments):
+        return None
+    climb = Climb(problem, model, alignment, settings.progress)
+    climb.all_rungs(settings.max_rung, max_taps=settings.max_taps)
+    return climb if any(step.kept for step in climb.steps) else None
+
+
+def _lengths(problem: Problem, names: Sequence[str]) -> dict[str, int]:
+    return {r.name: r.heard().samples for r in problem.references if isinstance(r, Listening) and r.name in names}
+
+
+def _samples(problem: Problem) -> int:
+    assert isinstance(problem.mixture, Listening)
+    return problem.mixture.heard().samples
 
 
 def _nearer(model: MixModel) -> MixModel | None:
@@ -262,10 +353,9 @@ def _alignment(problem: Problem, model: MixModel, exclude: Sequence[tuple[float,
     warps = {name: model.contributions[name].warp for name in names}
     mixture = problem.mixture
     assert isinstance(mixture, Listening)
-    lengths = {r.name: r.heard().samples for r in problem.references if isinstance(r, Listening) and r.name in names}
     segments = split_time(
         warps,
-        lengths=lengths,
+        lengths=_lengths(problem, names),
         total=mixture.heard().samples,
         sample_rate=rate,
         clipped=mixture.heard().clipped,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
+from math import ceil
 from typing import TypeVar
 
 import numpy as np
@@ -64,6 +65,20 @@ class Bend:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeStretch:
+    """Where a reference lies, in whole samples, from one jump to the next.
+
+    Attributes
+    ----------
+    start : mixture sample from which on it holds; None for the first stretch, which holds from ever
+    delay_samples : where sample 0 of the reference lies in the mixture
+    """
+
+    start: int | None
+    delay_samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class TimeWarp:
     """Where each moment of the mixture lies in the reference.
 
@@ -104,10 +119,22 @@ class TimeWarp:
         return time
 
     def whole_samples(self, sample_rate: int) -> int | None:
-        """The delay, where it is nothing but a whole number of samples; None where the reference has to be warped."""
-        samples = self.delay_seconds * sample_rate
-        straight = self.clock_ppm == 0 and self.bend is None and not self.jumps
-        return round(samples) if straight and abs(samples - round(samples)) < _WHOLE_SAMPLES else None
+        """The delay, where it is nothing but a whole number of samples; None where the reference jumps or is warped."""
+        stretches = self.whole_stretches(sample_rate)
+        return stretches[0].delay_samples if stretches is not None and len(stretches) == 1 else None
+
+    def whole_stretches(self, sample_rate: int) -> tuple[WholeStretch, ...] | None:
+        """The delays from jump to jump, where all are whole numbers of samples; None where one has to be warped."""
+        if self.clock_ppm != 0 or self.bend is not None:
+            return None
+        at = [jump.at_seconds * sample_rate for jump in self.jumps]
+        delays = [self.delay_seconds * sample_rate]
+        for jump in self.jumps:
+            delays.append(delays[-1] - jump.skipped_seconds * sample_rate)
+        if any(abs(delay - round(delay)) >= _WHOLE_SAMPLES for delay in delays):
+            return None
+        starts = [None, *(ceil(sample - _WHOLE_SAMPLES) for sample in at)]
+        return tuple(WholeStretch(start, round(delay)) for start, delay in zip(starts, delays, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import scenes
 
 from unsum.engine import aligned_blocks
 from unsum.estimators.clock import fit_clock
-from unsum.estimators.clock_passages import Line, chained
 from unsum.estimators.locate import Location, Passage
 from unsum.estimators.passage_ends import Handover
+from unsum.estimators.passage_lines import Line, chained
 from unsum.problem import ArraySource, Problem
 
 RATE = 8000

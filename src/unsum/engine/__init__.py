@@ -1,13 +1,12 @@
 """From what is given and a model to what is left: aligned blocks, images, residual."""
 
-from unsum.engine.aligned import BLOCK_SAMPLES, LONGEST_HELD_SECONDS, AlignedAudio, Progress, aligned_blocks, stacked
+from unsum.engine.aligned import BLOCK_SAMPLES, LONGEST_HELD_SECONDS, AlignedAudio, aligned_blocks, stacked
 from unsum.engine.subtraction import ResidualSource, Subtracted, exact_difference, reach_of, subtract
 
 __all__ = [
     "BLOCK_SAMPLES",
     "LONGEST_HELD_SECONDS",
     "AlignedAudio",
-    "Progress",
     "ResidualSource",
     "Subtracted",
     "aligned_blocks",

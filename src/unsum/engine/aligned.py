@@ -5,23 +5,23 @@ Everything is a ``for`` over blocks; nothing seeks. Progress is a callback
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, floor
+from itertools import pairwise
+from math import ceil, floor, inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.warp import cutoff_for, interpolate, reach
-from unsum.model import TimeWarp
+from unsum.model import TimeWarp, WholeStretch
 from unsum.problem import AudioSource, Problem, as_float
+from unsum.progress import Progress
 
 BLOCK_SAMPLES = 1 << 16
 # A jump farther back reads the reference from its start once more.
 LONGEST_HELD_SECONDS = 30.0
-
-Progress = Callable[[float, float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class AlignedAudio:
     start : mixture sample at which it begins
     mixture : (channels, samples) as it came
     references : {name: (channels, samples)}, silent outside the reference
-        As they came where the warp is a whole number of samples; otherwise float64 with full scale 1.
+        As they came where the warp is whole samples from jump to jump; otherwise float64 with full scale 1.
     """
 
     start: int
@@ -89,15 +89,27 @@ class _Held:
 
 
 class _Shifted:
-    """A source read as if it began at another sample: silence before it and behind it."""
+    """A source read as if it began at another sample, or at another one after every jump: silence around it."""
 
-    def __init__(self, source: AudioSource, delay_samples: int, start: int) -> None:
-        self._held = _Held(source, 0)
-        self._at = start - delay_samples
+    def __init__(self, source: AudioSource, warp: TimeWarp, stretches: Sequence[WholeStretch], start: int) -> None:
+        self._held = _Held(source, ceil(_longest_return(warp) * source.sample_rate))
+        # None is known of what lies ahead of the mixture: a jump at its first sample holds there, too.
+        self._starts = [one.start for one in stretches if one.start is not None]
+        self._starts = [at if at > 0 else start for at in self._starts]
+        self._delays = [one.delay_samples for one in stretches]
+        self._at = start
 
     def read(self, length: int) -> NDArray[Any]:
-        start, self._at = self._at, self._at + length
-        return self._held.between(start, self._at)
+        start, stop = self._at, self._at + length
+        self._at = stop
+        first, last = np.searchsorted(self._starts, [start, stop - 1], side="right").tolist()
+        edges = [start, *self._starts[first:last], stop]
+        parts = [
+            self._held.between(a - delay, b - delay)
+            for (a, b), delay in zip(pairwise(edges), self._delays[first : last + 1], strict=True)
+            if b > a
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 class _Warped:
@@ -110,7 +122,7 @@ class _Warped:
     def __init__(self, source: AudioSource, warp: TimeWarp, start: int) -> None:
         self._rate, self._bits, self._cutoff = source.sample_rate, source.bits, cutoff_for(warp)
         self._between_jumps = replace(warp, jumps=())
-        self._jumps_at = [jump.at_seconds for jump in warp.jumps]
+        self._jumps_at = [jump.at_seconds if jump.at_seconds > 0 else -inf for jump in warp.jumps]
         self._skipped = np.cumsum([0.0, *(jump.skipped_seconds for jump in warp.jumps)])
         self._held = _Held(source, ceil(_longest_return(warp) * source.sample_rate))
         self._at = start
@@ -145,8 +157,11 @@ def _longest_return(warp: TimeWarp) -> float:
     skipped = np.array([jump.skipped_seconds for jump in warp.jumps])
     straight = replace(warp, jumps=())
     before = straight.reference_time(np.array([jump.at_seconds for jump in warp.jumps])) + np.cumsum(skipped) - skipped
-    back = np.maximum.accumulate(before) - (before + skipped)
-    return max(0.0, float(np.max(back, where=back <= LONGEST_HELD_SECONDS, initial=0.0)))
+    after = before + skipped
+    back = np.maximum.accumulate(before) - after
+    # A place ahead of the first sample is silence, for which nothing need be held.
+    held = (back <= LONGEST_HELD_SECONDS) & (after >= 0)
+    return max(0.0, float(np.max(back, where=held, initial=0.0)))
 
 
 def with_bits(block: NDArray[Any], bits: int | None) -> tuple[NDArray[Any], int | None]:
@@ -169,7 +184,7 @@ def aligned_blocks(
     Parameters
     ----------
     warps : {reference: where the mixture lies in it}; only these are read
-        A whole number of samples leaves a reference as it came, integers included.
+        Whole samples, from jump to jump, leave a reference as it came, integers included.
     before, after : samples of the references wanted from before the mixture begins and from behind its end
         They come as blocks of their own, with no samples of the mixture: what was playing before the recording
         began rings on in a room, and filters that look ahead need what follows.
@@ -195,10 +210,10 @@ def aligned_blocks(
 
 
 def _reader(reference: AudioSource, warp: TimeWarp, start: int) -> "_Shifted | _Warped":
-    delay_samples = warp.whole_samples(reference.sample_rate)
-    if delay_samples is None:
+    stretches = warp.whole_stretches(reference.sample_rate)
+    if stretches is None:
         return _Warped(reference, warp, start)
-    return _Shifted(reference, delay_samples, start)
+    return _Shifted(reference, warp, stretches, start)
 
 
 def _rechunked(source: AudioSource, block_samples: int) -> Iterator[NDArray[Any]]:

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.convolution import ImageStream
-from unsum.engine.aligned import AlignedAudio, Progress, aligned_blocks, with_bits
+from unsum.engine.aligned import AlignedAudio, aligned_blocks, with_bits
 from unsum.errors import InputError
 from unsum.model import MixModel
 from unsum.problem import Problem, as_float
+from unsum.progress import Progress
+
+_NEVER = -(1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def subtract(problem: Problem, model: MixModel, *, progress: Progress | None = N
     warps = {name: model.contributions[name].warp for name in model.present}
     if not model.present:
         return _untouched(aligned_blocks(problem, {}, progress=progress, what="subtracting"))
-    whole = all(warp.whole_samples(model.sample_rate) is not None for warp in warps.values())
+    whole = all(warp.whole_stretches(model.sample_rate) is not None for warp in warps.values())
     if whole and all(model.contributions[name].exact_gains for name in model.present):
         return _subtract_exactly(problem, model, aligned_blocks(problem, warps, progress=progress, what="subtracting"))
     before, after = reach_of((part.n_taps, part.first_lag) for part in map(model.contributions.__getitem__, warps))
@@ -135,6 +138,7 @@ def _subtract_filtered(
         name: ImageStream(part.filters, first_lag=part.first_lag, reference_start=-before)
         for name, part in ((name, model.contributions[name]) for name in names)
     }
+    silences = {name: _Silences(part.n_taps, part.first_lag, -before) for name, part in model.contributions.items()}
     waiting: list[AlignedAudio] = []
     images: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     end = 0
@@ -143,15 +147,19 @@ def _subtract_filtered(
             waiting.append(block)
             end = block.start + block.length
         for name, stream in streams.items():
+            silences[name].add(block.references[name])
             images[name].append(stream.add(as_float(*with_bits(block.references[name], by_name[name].bits)))[0])
-        yield from _ready(problem, waiting, images)
+        yield from _ready(problem, waiting, images, silences)
     for name, stream in streams.items():
         images[name].append(stream.finish(end)[0])
-    yield from _ready(problem, waiting, images)
+    yield from _ready(problem, waiting, images, silences)
 
 
 def _ready(
-    problem: Problem, waiting: list[AlignedAudio], images: dict[str, list[NDArray[np.float64]]]
+    problem: Problem,
+    waiting: list[AlignedAudio],
+    images: dict[str, list[NDArray[np.float64]]],
+    silences: "Mapping[str, _Silences]",
 ) -> Iterator[Subtracted]:
     """The waiting blocks whose images are complete."""
     joined = {name: np.concatenate(parts, axis=1) for name, parts in images.items()}
@@ -159,6 +167,8 @@ def _ready(
     while waiting and all(image.shape[1] >= waiting[0].length for image in joined.values()):
         block = waiting.pop(0)
         own = {name: image[:, : block.length] for name, image in joined.items()}
+        for name, image in own.items():
+            image[:, silences[name].within(block.start, block.start + block.length)] = 0.0
         joined = {name: image[:, block.length :] for name, image in joined.items()}
         wide = as_float(block.mixture, bits) - np.sum(list(own.values()), axis=0)
         if bits is not None:
@@ -168,6 +178,37 @@ def _ready(
         yield Subtracted(block.start, block.mixture, residual, own)
     for name, image in joined.items():
         images[name][:] = [image]
+
+
+class _Silences:
+    """Where an image is silent because all that its filter reaches of the reference is.
+
+    Transforms leave rounding there, which would change what no reference is heard in.
+    """
+
+    def __init__(self, n_taps: int, first_lag: int, reference_start: int) -> None:
+        self._first_lag, self._last_lag = first_lag, first_lag + n_taps - 1
+        self._at = reference_start
+        self._last = _NEVER  # sample of the reference that was not zero
+        self._sounded = np.full(0, self._last)  # the last one as it was at each of the samples held
+
+    def add(self, reference: NDArray[Any]) -> None:
+        n = np.arange(self._at, self._at + reference.shape[1])
+        sounded = np.maximum.accumulate(np.where(reference.any(axis=0), n, self._last))
+        self._at += len(n)
+        self._last = int(sounded[-1]) if len(n) else self._last
+        self._sounded = np.concatenate([self._sounded, sounded])
+
+    def within(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """Whether the image is silent, (stop - start,); what lies ahead of ``start`` is forgotten."""
+        n = np.arange(start, stop)
+        newest = n - self._first_lag  # the last sample of the reference that each needs
+        oldest_held = self._at - len(self._sounded)
+        held = np.clip(newest - oldest_held, -1, len(self._sounded))
+        # Ahead of the first that was read there is nothing, behind the last one silence.
+        last = np.concatenate([[_NEVER], self._sounded, [self._last]])[held + 1]
+        self._sounded = self._sounded[max(0, min(stop - self._first_lag - oldest_held, len(self._sounded))) :]
+        return last < n - self._last_lag
 
 
 @dataclass(frozen=True, slots=True)

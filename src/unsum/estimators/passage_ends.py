@@ -1,4 +1,9 @@
-"""On which sample a passage of a reference ends, and the next begins: with silence between them, or without."""
+"""On which sample a passage of a reference ends, and the next begins: with silence between them, or without.
+
+First frame by frame: where does the image of the reference explain what is heard, and where is it better left away?
+Then with the reference cut at places ever nearer, each heard through the filter: a room rings on when the player has
+stopped, and that is no sign that it plays.
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,16 +12,25 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
+from unsum.dsp.code_length import band_energies, frame_samples, nats_saved
 from unsum.dsp.convolution import convolve
 from unsum.dsp.jumps import change_point, splice_point
-from unsum.dsp.time_fit import Excerpt, FilterInLoop, render
+from unsum.dsp.time_fit import Excerpt, Lags, render
+from unsum.dsp.whitening import levinson
 from unsum.model import TimeWarp
 
 Audio = NDArray[np.float64]
 
 EDGE_SECONDS = 2.5  # the ends of a passage are known so well
-_LEAST_GAIN = 60.0  # log likelihood by which a silence between two passages must explain what lies there
-_SHORTEST_SILENCE = 0.1  # seconds; less is no pause of a player
+SHORTEST_SILENCE = 0.1  # seconds; less is no pause of a player
+LEAST_GAIN = 60.0  # nats by which a silence between two passages must explain what lies there
+_AROUND_SECONDS = 0.1  # that frames may be off
+_BESIDE_SECONDS = 0.15  # looked at on both sides of what is tried
+_FINE_SECONDS = 0.004
+_RINGING_SECONDS = 0.3  # behind an end
+_WHITENED_SECONDS = 0.1  # on both sides: talk does not stay the same for long
+_ORDER = 32  # of the predictor that whitens
+_CLICK = 1e-7  # of the energy: white noise under what is whitened
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +42,38 @@ class Handover:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class Ends:
+    """What is needed to tell where passages end.
+
+    Attributes
+    ----------
+    rate : samples a second
+    filters : (channels, references, taps)
+    lags : of the filters
+    floor : mean square of the rounding of the mixture, full scale 1
+    """
+
+    rate: int
+    filters: Audio
+    lags: Lags
+    floor: float = 0.0
+
+    @property
+    def frame(self) -> int:
+        return frame_samples(self.rate)
+
+    def image(self, reference: Audio, length: int) -> Audio:
+        """Of a reference with its margins, (channels, length)."""
+        whole = convolve(reference, self.filters, first_lag=self.lags.first, n_samples=reference.shape[1])
+        return whole[:, self.lags.before : self.lags.before + length]
+
+    def silent_energy(self, mixture: Audio) -> float:
+        """The floor under band energies: what is below a millionth of the mixture's power tells nothing either."""
+        return self.floor + 1e-12 * float(np.mean(mixture**2))
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
     """A stretch of the mixture beside a reference on its time line, with a margin for the filter."""
 
     start: int
@@ -41,11 +86,9 @@ def hand_over(
     begin: Excerpt,
     one: TimeWarp,
     other: TimeWarp,
-    fit: FilterInLoop,
-    whitener: Audio,
+    ends: Ends,
     *,
     reference_seconds: float,
-    sample_rate: int,
 ) -> Handover:
     """From one passage to the next.
 
@@ -54,103 +97,185 @@ def hand_over(
     end, begin : around the end of the first and the beginning of the second, with the reference as each needs it;
         the same stretch of the mixture where the two lie close together
     one, other : the warps along the passages
-    fit : of the filter, in passages
-    whitener : of the residual
     reference_seconds : length of the reference
     """
+    rate = ends.rate
     speed = 1 + 1e-6 * one.clock_ppm
     runs_out, sets_in = one.delay_seconds + reference_seconds / speed, other.delay_seconds
-    natural_end = runs_out * sample_rate <= end.stop
-    natural_begin = sets_in * sample_rate >= begin.start
+    natural_end = runs_out * rate <= end.stop
+    natural_begin = sets_in * rate >= begin.start
     if natural_end and natural_begin and runs_out <= sets_in:
-        return Handover(_ceiling(runs_out, sample_rate), _ceiling(runs_out, sample_rate))
+        return Handover(_ceiling(runs_out, rate), _ceiling(runs_out, rate))
     together = (end.start, end.stop) == (begin.start, begin.stop)
-    first, second = _heard(end, one, fit, sample_rate), _heard(begin, other, fit, sample_rate)
+    first, second = heard(end, one, ends), heard(begin, other, ends)
     if natural_end and not natural_begin:
-        at = _starts(second, fit, whitener) / sample_rate
+        at = starts_at(second, ends) / rate
         return Handover(at, at)
     if natural_begin and not natural_end:
-        at = _stops(first, fit, whitener) / sample_rate
+        at = stops_at(first, ends) / rate
         return Handover(at, at)
     if not together:
-        return Handover(_stops(first, fit, whitener) / sample_rate, _starts(second, fit, whitener) / sample_rate)
-    direct = _goes_over(first, second, fit, whitener)
-    stops, starts = _stops(first, fit, whitener), _starts(second, fit, whitener)
-    if starts - stops > _SHORTEST_SILENCE * sample_rate:
-        at_once = _cost(first, second, direct, direct, fit, whitener)
-        apart = _cost(first, second, stops, starts, fit, whitener)
-        n_rows = first.mixture.size
-        if (at_once - apart) / (2 * max(apart, 1e-300) / n_rows) > _LEAST_GAIN:
-            return Handover(stops / sample_rate, starts / sample_rate)
-    return Handover(direct / sample_rate, direct / sample_rate)
+        return Handover(stops_at(first, ends) / rate, starts_at(second, ends) / rate)
+    stops, starts = goes_over(first, second, ends)
+    return Handover(stops / rate, starts / rate)
 
 
 def _ceiling(seconds: float, rate: int) -> float:
     return math.ceil(seconds * rate) / rate
 
 
-def _heard(excerpt: Excerpt, warp: TimeWarp, fit: FilterInLoop, rate: int) -> _Heard:
-    lags = fit.lags
-    played = render(excerpt, warp, sample_rate=rate, before=lags.before, behind=lags.behind)
-    return _Heard(excerpt.start, excerpt.mixture, played)
+def heard(excerpt: Excerpt, warp: TimeWarp, ends: Ends) -> Heard:
+    """An excerpt with its reference on the mixture's time line."""
+    lags = ends.lags
+    played = render(excerpt, warp, sample_rate=ends.rate, before=lags.before, behind=lags.behind)
+    return Heard(excerpt.start, excerpt.mixture, played)
 
 
-def _silent(like: _Heard) -> _Heard:
-    return _Heard(like.start, like.mixture, np.zeros_like(like.reference))
+def silent_beside(like: Heard) -> Heard:
+    return Heard(like.start, like.mixture, np.zeros_like(like.reference))
 
 
-def _stops(heard: _Heard, fit: FilterInLoop, whitener: Audio) -> int:
-    return _goes_over(heard, _silent(heard), fit, whitener)
+def stops_at(playing: Heard, ends: Ends) -> int:
+    """The mixture sample from which on the reference is silent."""
+    rough = _best_split(_saved(playing, ends), None)
+    return exactly(playing, silent_beside(playing), _sample(playing, rough, ends), ends)
 
 
-def _starts(heard: _Heard, fit: FilterInLoop, whitener: Audio) -> int:
-    return _goes_over(_silent(heard), heard, fit, whitener)
+def starts_at(playing: Heard, ends: Ends) -> int:
+    """The mixture sample from which on the reference is heard."""
+    rough = _best_split(None, _saved(playing, ends))
+    return exactly(silent_beside(playing), playing, _sample(playing, rough, ends), ends)
 
 
-def _goes_over(before: _Heard, after: _Heard, fit: FilterInLoop, whitener: Audio) -> int:
-    """The mixture sample from which on the second reference is heard instead of the first.
+def goes_over(first: Heard, second: Heard, ends: Ends) -> tuple[int, int]:
+    """The mixture samples from which on the first is silent and the second heard: the same one, or silence between."""
+    one, other = _saved(first, ends), _saved(second, ends)
+    stops, starts, gain = _best_gap(one, other)
+    if gain > LEAST_GAIN and (starts - stops) * ends.frame / 2 > SHORTEST_SILENCE * ends.rate:
+        apart = (
+            exactly(first, silent_beside(first), _sample(first, stops, ends), ends),
+            exactly(silent_beside(second), second, _sample(second, starts, ends), ends),
+        )
+        if apart[1] - apart[0] > SHORTEST_SILENCE * ends.rate:
+            return apart
+    at = exactly(first, second, _sample(first, _best_split(one, other), ends), ends)
+    return at, at
+
+
+# Frame by frame ---------------------------------------------------------------------------------------
+
+
+def _saved(playing: Heard, ends: Ends) -> NDArray[np.float64]:
+    """Nats (frames,) that the image saves where the reference is heard; what it costs, negative, where it is not."""
+    mixture, floor = playing.mixture, ends.silent_energy(playing.mixture)
+    left = mixture - ends.image(playing.reference, mixture.shape[1])
+    without, remaining = (band_energies(rows, frame=ends.frame) for rows in (mixture, left))
+    return nats_saved(without, remaining, frame=ends.frame, floor=floor)
+
+
+def _best_split(before: NDArray[np.float64] | None, after: NDArray[np.float64] | None) -> int:
+    """The frame at which the second takes over from the first; None saves nothing anywhere."""
+    n = len(before if before is not None else after if after is not None else ())
+    gained = np.zeros(n + 1)
+    if before is not None:
+        gained[1:] += np.cumsum(before)
+    if after is not None:
+        gained[1:] -= np.cumsum(after)
+    return int(gained.argmax())
+
+
+def _best_gap(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[int, int, float]:
+    """The frames between which neither is heard, and the nats that this gains over going over at once."""
+    first = np.concatenate([[0.0], np.cumsum(before)])
+    second = np.concatenate([[0.0], np.cumsum(after)])
+    second = second[-1] - second
+    best = np.maximum.accumulate(first)
+    starts = int((best + second).argmax())
+    stops = int(first[: starts + 1].argmax())
+    return stops, starts, float((best + second)[starts] - (first + second).max())
+
+
+def _sample(where: Heard, frame: int, ends: Ends) -> int:
+    """The sample of an excerpt at which a frame takes over: half way between the middles of two."""
+    half = ends.frame // 2
+    return min(frame * half + half // 2, where.mixture.shape[1]) if frame else 0
+
+
+# To the sample ----------------------------------------------------------------------------------------
+
+
+def exactly(before: Heard, after: Heard, rough: int, ends: Ends) -> int:
+    """The mixture sample from which on the second reference is heard instead of the first, near a rough one.
 
     A recording that was cut tells it by its residuals; where the player went over, the filter rings on, and the
     reference has to be cut ahead of it. Whichever explains more of what lies around is believed.
     """
-    ends = [_left(one, one.reference, fit) for one in (before, after)]
-    rough = change_point(ends[0], ends[1], whitener).at
-    n, ahead, around = before.mixture.shape[1], fit.lags.before, 2 * fit.lags.count
+    n, rate = before.mixture.shape[1], ends.rate
+    around, beside, fine = (round(x * rate) for x in (_AROUND_SECONDS, _BESIDE_SECONDS, _FINE_SECONDS))
     first, last = max(0, rough - around), min(n, rough + around)
-    near = slice(max(0, first - around), min(n, last + around))
-    at = near.start + splice_point(
-        _left(before, _spliced(before, after, first, fit), fit)[:, near],
-        (before.reference - after.reference)[:, ahead : ahead + n][:, near],
-        fit.filters,
+    near = slice(max(0, first - beside), min(n, last + beside + min(ends.lags.count, round(_RINGING_SECONDS * rate))))
+    one, other = _part(before, near, ends), _part(after, near, ends)
+    first, last, length = first - near.start, last - near.start, one.mixture.shape[1]
+    at = _best_cut(one, other, np.arange(first, last + 1, 4 * fine), ends)
+    at = _best_cut(one, other, np.arange(max(first, at - 3 * fine), min(last, at + 3 * fine) + 1, fine), ends)
+    left = _left(one, _spliced(one, other, at, ends), ends)
+    close = round(_WHITENED_SECONDS * rate)
+    whitener = _whitener(left[:, max(0, at - close) : at + close])
+    low, high, ahead = max(0, at - 3 * fine), min(length, at + 3 * fine), ends.lags.before
+    at = splice_point(
+        _left(one, _spliced(one, other, low, ends), ends),
+        (one.reference - other.reference)[:, ahead : ahead + length],
+        ends.filters,
         whitener,
-        first_lag=fit.lags.first,
-        first=first - near.start,
-        last=last - near.start,
+        first_lag=ends.lags.first,
+        first=low,
+        last=high,
     )
-    cut = np.concatenate([ends[0][:, :rough], ends[1][:, rough:]], axis=1)
-    rung = _left(before, _spliced(before, after, at, fit), fit)
-    return before.start + (at if _energy(rung, whitener) < _energy(cut, whitener) else rough)
+    ended = [_left(each, each.reference, ends) for each in (one, other)]
+    cut = change_point(ended[0], ended[1], whitener).at
+    kept = np.concatenate([ended[0][:, :cut], ended[1][:, cut:]], axis=1)
+    rung = _left(one, _spliced(one, other, at, ends), ends)
+    chosen = at if _energy(rung, whitener) <= _energy(kept, whitener) else cut
+    return before.start + near.start + chosen
 
 
-def _spliced(before: _Heard, after: _Heard, at: int, fit: FilterInLoop) -> Audio:
-    place = fit.lags.before + at
+def _part(whole: Heard, near: slice, ends: Ends) -> Heard:
+    stop = near.stop + ends.lags.before + ends.lags.behind
+    return Heard(whole.start + near.start, whole.mixture[:, near], whole.reference[:, near.start : stop])
+
+
+def _best_cut(one: Heard, other: Heard, candidates: NDArray[np.intp], ends: Ends) -> int:
+    """The candidate sample at which going over leaves what is shortest to describe."""
+    length, floor = one.mixture.shape[1], ends.silent_energy(one.mixture)
+    without = band_energies(one.mixture, frame=ends.frame)
+    saved = []
+    for at in candidates.tolist():
+        left = one.mixture - ends.image(_spliced(one, other, at, ends), length)
+        saved.append(nats_saved(without, band_energies(left, frame=ends.frame), frame=ends.frame, floor=floor).sum())
+    return int(candidates[int(np.argmax(saved))])
+
+
+def _spliced(before: Heard, after: Heard, at: int, ends: Ends) -> Audio:
+    place = ends.lags.before + at
     return np.concatenate([before.reference[:, :place], after.reference[:, place:]], axis=1)
+
+
+def _left(playing: Heard, reference: Audio, ends: Ends) -> Audio:
+    return playing.mixture - ends.image(reference, playing.mixture.shape[1])
+
+
+def _whitener(residual: Audio) -> Audio:
+    """The predictor of what is left just there: talk is far from the same all the time."""
+    correlation = np.zeros(_ORDER + 1)
+    for row in residual:
+        for lag in range(_ORDER + 1):
+            correlation[lag] += float(row[lag:] @ row[: len(row) - lag])
+    if not correlation[0] > 0:
+        return np.concatenate([[1.0], np.zeros(_ORDER)])
+    correlation[0] *= 1 + _CLICK
+    return levinson(correlation, _ORDER)[0][_ORDER]
 
 
 def _energy(residual: Audio, whitener: Audio) -> float:
     white = scipy.signal.oaconvolve(residual, whitener[None], axes=1)
     return float(np.sum(white[:, len(whitener) : residual.shape[1]] ** 2))
-
-
-def _left(heard: _Heard, reference: Audio, fit: FilterInLoop) -> Audio:
-    image = convolve(reference, fit.filters, first_lag=fit.lags.first, n_samples=reference.shape[1])
-    return heard.mixture - image[:, fit.lags.before : fit.lags.before + heard.mixture.shape[1]]
-
-
-def _cost(first: _Heard, second: _Heard, stops: int, starts: int, fit: FilterInLoop, whitener: Audio) -> float:
-    """Energy of the whitened residual where one is heard up to a sample and the other from another on."""
-    ahead = fit.lags.before - first.start
-    spliced = np.zeros_like(first.reference)
-    spliced[:, : ahead + stops] = first.reference[:, : ahead + stops]
-    spliced[:, ahead + starts :] = second.reference[:, ahead + starts :]
-    return _energy(_left(first, spliced, fit), whitener)
