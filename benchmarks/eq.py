@@ -8,8 +8,9 @@ of samples, either polarity and a pan, and rounded to 24 or 16 bit. Its filters 
 and read by ``describe_eq``, which is told nothing of the truth. A track counts where every band is found, within
 0.1 % in frequency, 0.01 dB and 1 % in Q (ten times that at 16 bit), and none besides.
 
-The other row sends a stem through the equalisers of sox and ffmpeg, with settings in the words of those programs, and
-prints what is read beside them. The figures are printed and kept in ``benchmarks/figures/eq.json``.
+The other row sends a stem through equalisers of sox, ffmpeg, JUCE (by pedalboard), Calf and LSP (as LV2 plugins in
+ffmpeg), with settings in the words of those programs, and prints what is read beside them. The figures are printed and
+kept in ``benchmarks/figures/eq.json``.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import scipy.signal
 import soundfile
 from numpy.typing import NDArray
 
-from unsum.describe.eq import Equalisation, describe_eq
+from unsum.describe.eq import Band, Equalisation, describe_eq
 from unsum.dsp.residuals import residual_of
 from unsum.dsp.solvers import FilterFit, least_squares_filters
 from unsum.dsp.statistics import gather_statistics
@@ -269,6 +270,9 @@ def row_random(n_tracks: int, seed: int) -> dict:
     return out
 
 
+# The addresses of plugins, as LV2 hosts know them.
+CALF = "http://calf.sourceforge.net/plugins/"
+LSP = "http://lsp-plug.in/plugins/lv2/para_equalizer_x16_mono"
 # What is asked for, in each program's words, and the convention behind it.
 OTHERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("sox", ("equalizer", "1000", "1.5q", "-6"), "peak, Q as the cookbook's"),
@@ -295,49 +299,122 @@ OTHERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("ffmpeg", ("lowpass=f=6000:t=q:w=0.6",), "order 2, Q"),
     ("ffmpeg", ("highpass=f=60,equalizer=f=400:t=q:w=1:g=-3,treble=g=4:f=8000:t=q:w=0.7",), "three in a row"),
     ("ffmpeg", ("anequalizer=c0 f=1000 w=500 g=6 t=0",), "Butterworth peak of order 4, no form of the cookbook"),
+    ("juce", ("PeakFilter(cutoff_frequency_hz=1000, gain_db=-6, q=1.5)",), "peak, Q as the cookbook's"),
+    ("juce", ("LowShelfFilter(cutoff_frequency_hz=120, gain_db=6, q=0.7)",), "low shelf, Q as the cookbook's"),
+    ("juce", ("HighShelfFilter(cutoff_frequency_hz=5000, gain_db=-4, q=0.7)",), "high shelf, Q as the cookbook's"),
+    ("juce", ("HighpassFilter(cutoff_frequency_hz=80)",), "order 1"),
+    ("juce", ("LowpassFilter(cutoff_frequency_hz=6000)",), "order 1"),
+    ("calf", (f"{CALF}Equalizer5Band", "p1_active=1|p1_level=2|p1_freq=1000|p1_q=1"), "peak, level linear, Q"),
+    ("calf", (f"{CALF}Equalizer5Band", "ls_active=1|ls_level=0.5|ls_freq=120|ls_q=0.7"), "low shelf, Q"),
+    ("calf", (f"{CALF}Equalizer5Band", "hs_active=1|hs_level=2|hs_freq=5000|hs_q=0.7"), "high shelf, Q"),
+    (
+        "calf",
+        (f"{CALF}Equalizer8Band", "hp_active=1|hp_mode=0|hp_freq=80|hp_q=0.8"),
+        "12 dB/octave, Q as the cookbook's",
+    ),
+    (
+        "calf",
+        (f"{CALF}Equalizer8Band", "hp_active=1|hp_mode=1|hp_freq=80|hp_q=0.8"),
+        "24 dB/octave: the same second order twice over, no Butterworth",
+    ),
+    ("lsp", (LSP, "ft_0=1|fm_0=6|f_0=1000|g_0=2|q_0=1"), "bell in mode APO: peak, gain linear, Q"),
+    ("lsp", (LSP, "ft_0=5|fm_0=6|f_0=120|g_0=0.5|q_0=0.7"), "low shelf in mode APO, Q"),
+    ("lsp", (LSP, "ft_0=2|fm_0=6|f_0=80|q_0=0.8"), "high-pass in mode APO, order 2, Q"),
+    ("lsp", (LSP, "ft_0=1|fm_0=0|f_0=1000|g_0=2|q_0=1"), "bell in mode RLC (bilinear), its own Q"),
+    ("lsp", (LSP, "ft_0=3|fm_0=0|f_0=5000|g_0=2|q_0=0"), "high shelf in mode RLC (bilinear), its own Q"),
+    ("lsp", (LSP, "ft_0=1|fm_0=1|f_0=9000|g_0=2|q_0=1"), "bell in mode RLC (matched Z): no bilinear transform"),
 )
 
 
+def heard_through(
+    program: str, settings: tuple[str, ...], stem: NDArray[np.float64], rate: int, folder: str
+) -> NDArray[np.float64]:
+    """A stem (samples,) behind an equaliser; plugins move to their settings in a second of silence before it."""
+    if program == "juce":
+        import pedalboard
+
+        (call,) = settings
+        name, _, keywords = call.rstrip(")").partition("(")
+        numbers = {key: float(value) for key, value in (one.split("=") for one in keywords.split(", "))}
+        plugin = getattr(pedalboard, name)(**numbers)
+        return np.asarray(plugin(stem.astype(np.float32), float(rate)), np.float64)
+    source, target = Path(folder, "stem.wav"), Path(folder, "out.wav")
+    lead = rate if program in ("calf", "lsp") else 0
+    channels = 2 if program == "calf" else 1
+    soundfile.write(source, np.repeat(np.pad(stem, (lead, 0))[:, None], channels, axis=1), rate, subtype="PCM_24")
+    if program == "sox":
+        command = ["sox", "-D", str(source), "-b", "32", "-e", "floating-point", str(target), *settings]
+    else:
+        chain = settings
+        if program in ("calf", "lsp"):
+            address, ports = settings
+            escaped = address.replace(":", "\\\\:")
+            chain = (f"lv2=p={escaped}:c={ports}",)
+        command = ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-af", *chain, "-c:a", "pcm_f64le", str(target)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return np.asarray(soundfile.read(target, always_2d=True)[0].T[0, lead:], np.float64)
+
+
 def row_others() -> list[dict]:
-    """Equalisers of sox and ffmpeg, with what is read beside what was asked for."""
+    """Equalisers of other programs, with what is read beside what was asked for."""
     stem, rate = stems()[1]
+    stem = rounded(0.5 * stem, 24)
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "stem.wav"), Path(folder, "out.wav")
-        stem = rounded(0.5 * stem, 24)
-        soundfile.write(source, stem, rate, subtype="PCM_24")
-        for program, settings, convention in OTHERS:
-            if program == "sox":
-                command = ["sox", "-D", str(source), "-b", "32", "-e", "floating-point", str(target), *settings]
-            else:
-                command = ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-af", *settings]
-                command += ["-c:a", "pcm_f64le", str(target)]
-            subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-            heard = np.asarray(soundfile.read(target, always_2d=True)[0].T[:1], np.float64)
-            fit, power = measure(rounded(heard, 24), stem)
-            found, took = read(fit, power, rate)
-            rows.append(
-                {
-                    "program": program,
-                    "asked": " ".join(settings),
-                    "convention": convention,
-                    "kind": found.kind,
-                    "gain_db": round(found.gain_db, 4),
-                    "read": [
-                        {
-                            key: round(value, 4) if isinstance(value, float) else value
-                            for key, value in asdict(band).items()
-                            if "stderr" not in key and value is not None
-                        }
-                        for band in found.bands
-                    ],
-                    "max_deviation_db": round(found.max_deviation_db, 5),
-                    "null_db": round(fit.null_db, 1),
-                    "CPU seconds": round(took, 2),
-                    "limits": list(found.limits),
-                }
-            )
+    for program, settings, convention in OTHERS:
+        with tempfile.TemporaryDirectory() as folder:
+            heard = heard_through(program, settings, stem, rate, folder)[None]
+        fit, power = measure(rounded(heard, 24), stem)
+        found, took = read(fit, power, rate)
+        rows.append(
+            {
+                "program": program,
+                "asked": " ".join(settings),
+                "convention": convention,
+                "kind": found.kind,
+                "gain_db": round(found.gain_db, 4),
+                "delay_samples": round(found.delay_samples, 4),
+                "read": [
+                    {
+                        key: round(value, 4) if isinstance(value, float) else value
+                        for key, value in asdict(band).items()
+                        if "stderr" not in key and value is not None
+                    }
+                    for band in found.bands
+                ],
+                "max_deviation_db": round(found.max_deviation_db, 5),
+                "null_db": round(fit.null_db, 1),
+                "null of the bands read, dB": None
+                if found.kind == "curve"
+                else round(read_null_db(found, heard, stem, rate), 1),
+                "CPU seconds": round(took, 2),
+                "limits": list(found.limits),
+            }
+        )
     return rows
+
+
+def read_null_db(found: Equalisation, heard: NDArray[np.float64], stem: NDArray[np.float64], rate: int) -> float:
+    """What a chain set to the values read leaves of what was heard, over it; scipy's filters, not unsum's."""
+    image = found.polarity * 10 ** (found.gain_db / 20) * delayed(stem, found.delay_samples)
+    for band in found.bands:
+        image = scipy.signal.sosfilt(sections(band, rate), image)
+    return 10 * float(np.log10(np.sum((heard[0] - image) ** 2) / np.sum(heard**2)))
+
+
+def sections(band: Band, rate: int) -> NDArray[np.float64]:
+    """Second-order sections of a band: the cookbook's, and Butterworth's where the order is not 2."""
+    if band.order == 2:
+        assert band.q is not None
+        top, bottom = cookbook(TrueBand(band.type, band.frequency_hz, band.gain_db or 0.0, band.q), rate)
+        return np.concatenate([top, bottom])[None]
+    if band.gain_db is None:
+        return np.asarray(scipy.signal.butter(band.order, band.frequency_hz, band.type, fs=rate, output="sos"))
+    amplitude = 10 ** (band.gain_db / 40)
+    w = np.tan(np.pi * band.frequency_hz / rate)
+    zero, pole = (w * amplitude, w / amplitude) if band.type == "lowshelf" else (w / amplitude, w * amplitude)
+    scale = 1.0 if band.type == "lowshelf" else amplitude**2
+    top, bottom = scipy.signal.bilinear([scale, scale * zero], [1.0, pole], fs=0.5)
+    return np.array([[*top, 0.0, *bottom, 0.0]])
 
 
 def main() -> None:

@@ -4,10 +4,11 @@
     python benchmarks/explain.py --rows table1 coverage --trials 20
 
 Rows: table1 and six are the two mixes of Barchiesi and Reiss, "Reverse engineering of a mix", JAES 58(7/8), 2010, on
-real tracks; others has equalisers of sox and ffmpeg on the tracks of one mix; real has songs with their own mixdown;
-reverb (long) sends 4 of 8 tracks through measured rooms; cost is CPU time over tracks and length; coverage counts how
-often the 95 % intervals hold; genetic is a search for gains as in Kolasinski, "A framework for automatic mixing using
-timbral similarity measures and genetic optimization", AES 124, 2008, beside least squares.
+real tracks, and figures draws the responses of the first; others has equalisers of sox and ffmpeg on the tracks of one
+mix; real has songs with their own mixdown; reverb (long) sends 4 of 8 tracks through reverbs of some seconds; cost is
+CPU time over tracks and length; coverage counts how often the 95 % intervals hold; genetic is a search for gains
+beside least squares, as in Kolasinski, "A framework for automatic mixing using timbral similarity measures and genetic
+optimization", AES 124, 2008.
 
 Mixes are made with scipy and numpy, not with unsum. CPU seconds are those of this process, on one thread. The figures
 are printed and kept in ``benchmarks/figures/explain.json``.
@@ -17,6 +18,7 @@ import argparse
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -65,18 +67,20 @@ def read(path: str, *, seconds: float | None = None, channel: int | None = 0) ->
     return (samples if channel is None else samples[channel]), rate
 
 
-def source(name: str, sound: Sound, rate: int, bits: int | None = None) -> ArraySource:
+def source(name: str, sound: Sound, rate: int, bits: int | None = None, *, lossless: bool = True) -> ArraySource:
     wide = np.atleast_2d(sound)
     if bits is not None:
         wide = np.rint(rounded(wide, bits) * 2.0 ** (bits - 1)).astype(np.int32)
-    return ArraySource(name, wide, rate, ("FC",) if len(wide) == 1 else STEREO, bits)
+    return ArraySource(name, wide, rate, ("FC",) if len(wide) == 1 else STEREO, bits, lossless)
 
 
-def explained(mix: Sound, tracks: dict[str, Sound], rate: int, *, bits: int | None, **how) -> tuple[Explanation, float]:
+def explained(
+    mix: Sound, tracks: dict[str, Sound], rate: int, *, bits: int | None, lossless: bool = True, **how
+) -> tuple[Explanation, float]:
     """The explanation of a mix of that word length, and the CPU seconds it took; tracks come as they are."""
     references: list[AudioSource] = [source(name, track, rate) for name, track in tracks.items()]
     start = time.process_time()
-    found = explain_problem(Problem(source("mix", mix, rate, bits), tuple(references)), **how)
+    found = explain_problem(Problem(source("mix", mix, rate, bits, lossless=lossless), tuple(references)), **how)
     return found, time.process_time() - start
 
 
@@ -107,31 +111,44 @@ def late(sound: Sound, samples: int) -> Sound:
     return np.pad(sound, (samples, 0))[: len(sound)]
 
 
+FREE_HAND = scipy.signal.firwin2(51, [0, 100, 1000, 10000, 22050], [0.5, 0.5, 1.5, 0.7, 0.7], fs=44100)
+LOW_PASS = TrueBand("lowpass", 1000.0, 0.0, math.sqrt(0.5))
+TABLE1_SETS = {
+    "funk, 30 s": [f"multitrack/funk/{n}.mp3" for n in ("drums", "leadguitar", "bassguitar", "clav")],
+    "anchors, 11 s": [f"multitrack/anchors_song/{n}.flac" for n in ("drums", "other", "bass", "vox")],
+}
+
+
+def table1_mix(files: list[str]) -> tuple[Sound, dict[str, Sound]]:
+    """The mix and its tracks: drums through a free-hand FIR, guitar through a low-pass, bass and percussion as such."""
+    loaded = [read(file, seconds=30)[0] for file in files]
+    length = min(map(len, loaded))
+    drums, guitar, bass, percussion = (rounded(0.5 * one[:length], 16) for one in loaded)
+    half = 10 ** (-6 / 20)
+    mix = half * np.asarray(scipy.signal.lfilter(FREE_HAND, 1, drums)) + late(filtered(guitar, LOW_PASS), 30)
+    mix += half * late(bass, 50) + percussion
+    return mix, {"drums": drums, "guitar": guitar, "bass": bass, "percussion": percussion}
+
+
+def table1_truth(hz: Sound) -> dict[str, NDArray[np.complex128]]:
+    """Responses of the tracks, but for their delays."""
+    half = 10 ** (-6 / 20)
+    later = np.exp(-2j * np.pi * hz / 44100)
+    return {
+        "drums": np.asarray(half * np.polyval(np.asarray(FREE_HAND)[::-1], later), complex),
+        "guitar": band_response(LOW_PASS, hz, 44100),
+        "bass": np.full(len(hz), half, complex),
+        "percussion": np.ones(len(hz), complex),
+    }
+
+
 def row_table1(_: argparse.Namespace) -> dict[str, Any]:
     """Drums -6 dB through a free-hand FIR, guitar 30 late through a low-pass, bass -6 dB and 50 late, percussion."""
     out: dict[str, Any] = {}
-    sets = {
-        "funk, 30 s": [f"multitrack/funk/{n}.mp3" for n in ("drums", "leadguitar", "bassguitar", "clav")],
-        "anchors, 11 s": [f"multitrack/anchors_song/{n}.flac" for n in ("drums", "other", "bass", "vox")],
-    }
-    fir = scipy.signal.firwin2(51, [0, 100, 1000, 10000, 22050], [0.5, 0.5, 1.5, 0.7, 0.7], fs=44100)
-    low_pass = TrueBand("lowpass", 1000.0, 0.0, math.sqrt(0.5))
-    for title, files in sets.items():
-        loaded = [read(file, seconds=30)[0] for file in files]
-        length = min(map(len, loaded))
-        drums, guitar, bass, percussion = (rounded(0.5 * one[:length], 16) for one in loaded)
-        half = 10 ** (-6 / 20)
-        mix = half * np.asarray(scipy.signal.lfilter(fir, 1, drums)) + late(filtered(guitar, low_pass), 30)
-        mix += half * late(bass, 50) + percussion
-        tracks = {"drums": drums, "guitar": guitar, "bass": bass, "percussion": percussion}
+    for title, files in TABLE1_SETS.items():
+        mix, tracks = table1_mix(files)
         hz = np.geomspace(30, 16000, 400)
-        later = np.exp(-2j * np.pi * hz / 44100)
-        truth = {
-            "drums": half * np.polyval(np.asarray(fir)[::-1], later),
-            "guitar": band_response(low_pass, hz, 44100),
-            "bass": np.full(400, half),
-            "percussion": np.ones(400),
-        }
+        truth = table1_truth(hz)
         for words, bits in WORDS.items():
             found, seconds = explained(mix, tracks, 44100, bits=bits)
             entry: dict[str, Any] = {
@@ -169,6 +186,49 @@ def response_error_db(found: Explanation, name: str, truth: NDArray[np.complex12
         "median": round(float(np.median(error)), 6),
         "known share": round(float(np.mean(known)), 3),
     }
+
+
+def row_figures(_: argparse.Namespace) -> dict[str, Any]:
+    """The paper's Figs 3 to 5 from our estimate: the responses of drums, guitar and bass at each word length."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    out: dict[str, Any] = {}
+    mix, tracks = table1_mix(TABLE1_SETS["anchors, 11 s"])
+    for words, bits in WORDS.items():
+        found = explained(mix, tracks, 44100, bits=bits)[0]
+        figure, axes = pyplot.subplots(3, 1, figsize=(8, 9), sharex=True, layout="constrained")
+        for axis, name in zip(axes, ("drums", "guitar", "bass"), strict=True):
+            part, variance = found.analysis.model.contributions[name], found.analysis.responses[name].variance[0, 0]
+            hz = np.linspace(0, 22050, len(variance))
+            size = np.abs(np.fft.rfft(part.filters[0, 0], 2 * (len(variance) - 1)))
+            truth = 20 * np.log10(np.abs(table1_truth(hz[1:])[name]))
+            stderr = np.sqrt(variance)
+            level = 20 * np.log10(np.maximum(size, 1e-9))[1:]
+            high, low = (20 * np.log10(np.maximum(size + side * 1.96 * stderr, 1e-9))[1:] for side in (1, -1))
+            unknown = (stderr > 0.5 * size)[1:]
+            axis.fill_between(hz[1:], low, high, color="tab:orange", alpha=0.35, lw=0, label="95 % interval")
+            axis.plot(hz[1:], truth, color="black", lw=2.2, label="as it was made")
+            axis.plot(hz[1:], np.where(unknown, np.nan, level), color="tab:blue", lw=1.0, label="estimate")
+            bottom, top = float(np.min(truth[hz[1:] < 16000])) - 6, float(np.max(truth)) + 6
+            axis.set_ylim(bottom, top)
+            where = axis.get_xaxis_transform()
+            axis.fill_between(hz[1:], 0, 0.04, where=unknown, transform=where, color="tab:red", lw=0, label="unknown")
+            axis.set(title=f"{name}, mix in {words}", ylabel="dB", xscale="log", xlim=(hz[1], 22050))
+            axis.grid(alpha=0.3)
+            inside = np.mean((truth <= high + 1e-6) & (truth >= low - 1e-6))
+            out.setdefault(words, {})[name] = {
+                "truth within the 95 % interval, share of bins": round(float(inside), 3),
+                "unknown, share of bins": round(float(np.mean(unknown)), 3),
+            }
+        axes[0].legend(loc="upper left", fontsize=8)
+        axes[-1].set_xlabel("Hz")
+        drawn = HERE / "figures" / f"responses_{words.replace(' ', '_')}.png"
+        figure.savefig(drawn, dpi=80)
+        pyplot.close(figure)
+    return out
 
 
 def row_six(options: argparse.Namespace) -> dict[str, Any]:
@@ -335,37 +395,43 @@ def medley(count: int, seconds: float, rate: int = 44100) -> list[Sound]:
     return tracks
 
 
-def row_reverb(options: argparse.Namespace) -> dict[str, Any]:
-    """Measured rooms on 4 of 8 tracks, 24 bit; RT60 against that of the response itself."""
-    from unsum.describe.room import describe_room
+def reverberation(seconds: float, rt60_seconds: float, rate: int, rng: np.random.Generator) -> Sound:
+    """A response (2, samples) as of a convolution reverb: 15 ms of silence, then noise that dies away evenly."""
+    time_seconds = np.arange(round(seconds * rate)) / rate
+    tail = rng.standard_normal((2, len(time_seconds))) * 10 ** (-3 * time_seconds / rt60_seconds)
+    tail[:, time_seconds < 0.015] = 0.0
+    return tail / np.sqrt(np.sum(tail**2) / 2)
 
+
+def row_reverb(options: argparse.Namespace) -> dict[str, Any]:
+    """Reverbs of some seconds on 4 of 8 tracks, 24 bit; by their making they lose 60 dB in two thirds of it."""
     out: dict[str, Any] = {}
     sounds = medley(8, options.reverb_seconds)
-    for file in options.rooms:
-        ir = np.atleast_2d(read(f"ir/{file}", channel=None)[0])[:2]
-        ir = np.repeat(ir, 2, axis=0) if len(ir) == 1 else ir
-        ir = ir / np.sqrt(np.sum(ir**2))
+    for length in options.reverb_lengths:
+        rt60 = 2 / 3 * length
+        ir = reverberation(length, rt60, 44100, np.random.default_rng(round(1000 * length)))
         mix = np.zeros((2, len(sounds[0])))
         for n, sound in enumerate(sounds):
             mix += panned(sound, -6.0, 15.0 + 8 * n)
             if n < 4:
-                mix += 0.3 * scipy.signal.fftconvolve(sound[None], ir, axes=1)[:, : mix.shape[1]]
+                mix += 0.3 * scipy.signal.oaconvolve(sound[None], ir, axes=1)[:, : mix.shape[1]]
         mix *= 0.7 / np.max(np.abs(mix))
-        tracks = {f"track {n}": sound for n, sound in enumerate(sounds)}
-        found, seconds = explained(mix, tracks, 44100, bits=24)
-        truth = describe_room(ir[:, None], sample_rate=44100)
-        own = [t.room.mid_rt60_seconds for t in found.tracks.values() if t.room is not None]
-        out[file] = {
+        start = time.perf_counter()
+        found, seconds = explained(mix, {f"track {n}": one for n, one in enumerate(sounds)}, 44100, bits=24)
+        own = {n: t.room.mid_rt60_seconds for n, t in found.tracks.items() if t.room is not None}
+        out[f"{length:g} s"] = {
             "seconds of audio": options.reverb_seconds,
             "null_db": round(found.analysis.null_db, 1),
             "rounding_db": floor_db(mix, 24),
             "taps": max(part.n_taps for part in found.analysis.model.contributions.values()),
-            "rooms found": len(own),
-            "RT60, mid": [None if one is None else round(one, 3) for one in own],
-            "of the response": truth and truth.mid_rt60_seconds,
+            "RT60": round(rt60, 3),
+            "RT60 found, mid": {name: None if one is None else round(one, 3) for name, one in own.items()},
             "shared": [list(one.names) for one in found.shared_reverbs],
             "CPU seconds": round(seconds, 1),
+            "wall seconds": round(time.perf_counter() - start, 1),
+            "memory of the process so far, GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
         }
+        print(json.dumps({f"{length:g} s": out[f"{length:g} s"]}), flush=True)
     return out
 
 
@@ -388,14 +454,20 @@ def _cost(sounds: list[Sound]) -> dict[str, float]:
 
 
 def row_coverage(options: argparse.Namespace) -> dict[str, Any]:
-    """How often the 95 % intervals hold the truth, with noise, and with an instrument that no track explains."""
+    """How often the 95 % intervals hold the truth: noise, an instrument that no track explains, a mix from an MP3.
+
+    A mix from an MP3 is as loud as its encoder leaves it (LAME lowers it by some tenths of a dB): that is part of the
+    truth, and measured below 1 kHz with scipy.
+    """
     files = [f"multitrack/anchors_song/{n}.flac" for n in ("drums", "bass", "vox")]
     tracks = {Path(file).stem: rounded(0.5 * read(file, seconds=8)[0], 24) for file in files}
     guest = read("multitrack/anchors_song/other.flac", seconds=8)[0]
     out: dict[str, Any] = {}
-    for kind, depth_db in (("white noise", -40.0), ("unknown instrument", -20.0)):
+    kinds: tuple[tuple[str, float | None], ...] = (("white noise", -40.0), ("unknown instrument", -20.0), ("MP3", None))
+    for kind, depth_db in kinds:
         inside: dict[str, list[bool]] = {}
         missed = 0
+        depths, seconds = [], 0.0
         for trial in range(options.trials):
             rng = np.random.default_rng([options.seed, trial])
             truth = {}
@@ -405,11 +477,17 @@ def row_coverage(options: argparse.Namespace) -> dict[str, Any]:
                 truth[name] = (float(rng.uniform(-9, -3)), float(rng.uniform(20, 70)), float(rng.uniform(0, 50)), band)
                 image = filtered(delayed(sound, truth[name][2]), band)
                 mix += panned(image, *truth[name][:2])
-            other = rng.standard_normal(mix.shape)
-            if kind != "white noise":
-                other = panned(np.roll(guest, int(rng.integers(len(guest)))), 0.0, float(rng.uniform(0, 90)))
-            mix += other * 10 ** (depth_db / 20) * np.sqrt(np.mean(mix**2) / np.mean(other**2))
-            found, _ = explained(mix, tracks, 44100, bits=None, max_taps=1024)
+            encoder_db = 0.0
+            if depth_db is None:
+                mix, encoder_db = through_mp3(mix, 44100, kilobits=(128, 192)[trial % 2])
+            else:
+                other = rng.standard_normal(mix.shape)
+                if kind != "white noise":
+                    other = panned(np.roll(guest, int(rng.integers(len(guest)))), 0.0, float(rng.uniform(0, 90)))
+                mix += other * 10 ** (depth_db / 20) * np.sqrt(np.mean(mix**2) / np.mean(other**2))
+            found, took = explained(mix, tracks, 44100, bits=None, lossless=depth_db is not None, max_taps=1024)
+            depths.append(found.analysis.null_db)
+            seconds += took
             for name, track in found.tracks.items():
                 if track.eq is None or track.mixer is None or len(track.eq.bands) != 1:
                     missed += 1
@@ -417,7 +495,7 @@ def row_coverage(options: argparse.Namespace) -> dict[str, Any]:
                 fader, pan, delay, band = truth[name]
                 (one,) = track.eq.bands
                 checks = {
-                    "fader": (track.eq.gain_db - fader, track.eq.gain_stderr_db),
+                    "fader": (track.eq.gain_db - fader - encoder_db, track.eq.gain_stderr_db),
                     "pan": ((track.mixer.pan_degrees or 0.0) - pan, track.mixer.pan_stderr_degrees),
                     "delay": (track.delay_samples - delay, track.eq.delay_stderr_samples),
                     "frequency": (one.frequency_hz - band.frequency_hz, one.frequency_stderr_hz),
@@ -427,12 +505,33 @@ def row_coverage(options: argparse.Namespace) -> dict[str, Any]:
                 for what, (error, stderr) in checks.items():
                     if stderr is not None:
                         inside.setdefault(what, []).append(abs(error) <= 1.96 * stderr)
-        out[f"{kind} at {depth_db:.0f} dB"] = {
+        every = [held for one in inside.values() for held in one]
+        out[kind if depth_db is None else f"{kind} at {depth_db:.0f} dB"] = {
             "trials": options.trials,
+            "null_db, mean": round(float(np.mean(depths)), 1),
             "tracks whose one band was not found alone": missed,
             "within their 95 % interval": {what: round(float(np.mean(held)), 3) for what, held in inside.items()},
+            "all together": round(float(np.mean(every)), 3),
+            "values": len(every),
+            "CPU seconds a trial": round(seconds / options.trials, 2),
         }
+        print(json.dumps({kind: list(out.values())[-1]}), flush=True)
     return out
+
+
+def through_mp3(mix: Sound, rate: int, *, kilobits: int) -> tuple[Sound, float]:
+    """What LAME makes of a mix (channels, samples), and the level in dB at which it passes what lies below 1 kHz."""
+    with tempfile.TemporaryDirectory() as folder:
+        wave, coded = Path(folder, "mix.wav"), Path(folder, "mix.mp3")
+        soundfile.write(wave, mix.T, rate, subtype="FLOAT")
+        encode = ["ffmpeg", "-v", "error", "-i", str(wave), "-c:a", "libmp3lame", "-b:a", f"{kilobits}k", str(coded)]
+        subprocess.run(encode, check=True, stdin=subprocess.DEVNULL)
+        decode = ["ffmpeg", "-v", "error", "-i", str(coded), "-f", "f64le", "-"]
+        raw = subprocess.run(decode, capture_output=True, check=True, stdin=subprocess.DEVNULL).stdout
+    heard = np.frombuffer(raw).reshape(-1, len(mix)).T[:, : mix.shape[1]].copy()
+    low_pass = scipy.signal.butter(4, 1000, fs=rate, output="sos")
+    low, low_heard = (np.asarray(scipy.signal.sosfilt(low_pass, one)) for one in (mix, heard))
+    return heard, 20 * math.log10(float(np.sum(low * low_heard) / np.sum(low**2)))
 
 
 def row_genetic(options: argparse.Namespace) -> dict[str, Any]:
@@ -486,6 +585,7 @@ def genetic_gains(mix: Sound, tracks: Sound, rng: np.random.Generator) -> Sound:
 
 ROWS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "table1": row_table1,
+    "figures": row_figures,
     "six": row_six,
     "others": row_others,
     "real": row_real,
@@ -502,7 +602,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--counts", type=int, nargs="+", default=[2, 4, 8, 16, 32, 64])
     parser.add_argument("--lengths", type=int, nargs="+", default=[10, 20, 40, 80, 160])
-    parser.add_argument("--rooms", nargs="+", default=["kitchen_true_stereo.flac", "big_hall.flac"])
+    parser.add_argument("--reverb-lengths", type=float, nargs="+", default=[1.0, 3.0, 6.0])
     parser.add_argument("--reverb-seconds", type=float, default=180.0)
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args()

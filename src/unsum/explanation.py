@@ -24,16 +24,20 @@ from unsum.describe.sends import SharedReverb, shared_reverb
 from unsum.describe.stereo import StereoPaths, describe_stereo
 from unsum.describe.timing import Timing, describe_timing
 from unsum.dsp.transforms import rfft
-from unsum.engine import Progress, subtract
+from unsum.engine import subtract
 from unsum.ladder import analyse
 from unsum.metering import SubtractionMeter
 from unsum.model import Contribution
 from unsum.problem import AudioSource, Problem, as_float
+from unsum.progress import Progress
 from unsum.reasons import with_reasons
 
 # Paths weaker than this beside the loudest of a track are no part of its equaliser.
 _AUDIBLE_PATH = 1e-4
 _SURE = 5.0
+# LAME at 128 to 320 kb/s makes the loudest track of a band softer by up to half the share that noise has of its image.
+# As a standard deviation of anything between none and that:
+_CODEC_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,10 @@ def explain_problem(
     analysis = _measured(problem, analysis, progress)
     rooms = {name: _room(analysis, name) for name in analysis.model.present}
     tracks = {
-        name: replace(_track(analysis, name, rooms.get(name), law), automation=followed.get(name))
+        name: replace(
+            _track(analysis, name, rooms.get(name), law, lossless=problem.mixture.lossless),
+            automation=followed.get(name),
+        )
         for name in analysis.model.contributions
     }
     shared = shared_reverb(
@@ -238,7 +245,7 @@ def _unfolded(analysis: Analysis, source: _Folded) -> Analysis:
         used = np.isin(np.arange(len(channels)), column)
         power = np.where(used[:, None], own.power, 0.0)
         energies = own.energies and (np.where(used, own.energies[0], 0.0), own.energies[1])
-        responses[name] = Response(power, shared_out(own.variance), energies)
+        responses[name] = Response(power, shared_out(own.variance), energies, own.correlation)
     model = replace(analysis.model, contributions={**analysis.model.contributions, name: wide})
     return replace(analysis, model=model, responses=responses)
 
@@ -249,13 +256,16 @@ def _of_all_channels(automation: Automation, part: Contribution) -> Automation:
     return replace(automation, gain_db=automation.gain_db - 10 * math.log10(max(sounding, 1)))
 
 
-def _track(analysis: Analysis, name: str, room: Room | None, law: str) -> Track:
+def _track(analysis: Analysis, name: str, room: Room | None, law: str, *, lossless: bool) -> Track:
     part, finding = analysis.model.contributions[name], analysis.references[name]
     if not part.present:
         return Track(name, False)
     rate, channels = analysis.model.sample_rate, analysis.model.mixture_channels
     response = analysis.responses.get(name)
-    power, variance = (response.power, response.variance) if response else (None, None)
+    power, variance, correlation = (
+        (response.power, response.variance, response.correlation) if response else (None, None, None)
+    )
+    unsure = None if lossless or response is None else _lost_to_a_codec(part, response, analysis.samples)
     timing = describe_timing(
         part,
         sample_rate=rate,
@@ -273,16 +283,18 @@ def _track(analysis: Analysis, name: str, room: Room | None, law: str) -> Track:
         energies=shared_energies(analysis, name),
         image_db=finding.image_db,
         law=law,
+        correlation=correlation,
+        unsure=unsure,
     )
     paths = None
     if part.filters.shape[:2] == (2, 2):
         paths = describe_stereo(name, part.filters, power=power, variance=variance)
-    eq, eq_columns, eq_limits = _equaliser(part, response, room, rate)
+    eq, eq_columns, eq_limits = _equaliser(part, response, room, rate, unsure)
     if eq is not None and eq.bands:
         # Where an equaliser turns phases the strongest correlation may be upside down.
         mixer = replace(mixer, polarity=eq.polarity)
     limits = [*mixer.limits, *(paths.limits if paths else ()), *(f"{name}: {limit}" for limit in eq_limits)]
-    flat = flat_gain(part.filters, sample_rate=rate, power=power, variance=variance)
+    flat = flat_gain(part.filters, sample_rate=rate, power=power, variance=variance, correlation=correlation)
     return Track(
         name,
         True,
@@ -305,7 +317,11 @@ def shared_energies(analysis: Analysis, name: str) -> tuple[NDArray[np.float64],
 
 
 def _equaliser(
-    part: Contribution, response: Response | None, room: Room | None, sample_rate: int
+    part: Contribution,
+    response: Response | None,
+    room: Room | None,
+    sample_rate: int,
+    unsure: NDArray[np.float64] | None,
 ) -> tuple[Equalisation | None, int, Sequence[str]]:
     """The equaliser behind the audible paths of a track, channels it was read from, and what of it cannot be told."""
     if room is not None:
@@ -321,15 +337,34 @@ def _equaliser(
         return None, 0, ["its filters are no louder than their noise, so nothing is known of an equaliser"]
     rows, columns = np.nonzero(heard)
     power = np.mean(response.power[np.unique(columns)], axis=0)
-    how = {"sample_rate": sample_rate, "first_lag": part.first_lag, "n_taps": part.n_taps}
-    found = describe_eq(responses[rows, columns], response.variance[rows, columns], power, **how)
-    if "the paths differ in more than gain: describe each by itself" in found.limits:
+    how: dict[str, Any] = {"sample_rate": sample_rate, "first_lag": part.first_lag, "n_taps": part.n_taps}
+    alike = None
+    if response.correlation is not None:
+        # Only the errors of one column are known to be alike.
+        alike = response.correlation[rows[:, None], rows] * (columns[:, None] == columns)[:, :, None]
+    lost = None if unsure is None else unsure[rows, columns]
+    found = describe_eq(
+        responses[rows, columns], response.variance[rows, columns], power, correlation=alike, unsure=lost, **how
+    )
+    if found.paths_apart_db is not None:
         row, column = np.unravel_index(np.argmax(energy), energy.shape)
         only = responses[row, column][None], response.variance[row, column][None], response.power[column]
-        found = describe_eq(*only, **how)
-        told = ["its paths differ in more than gain: the equaliser is that of the loudest one", *found.limits]
-        return found, 1, told
+        apart = f"its paths differ in more than gain, by {found.paths_apart_db:.0f} dB of its image"
+        found = describe_eq(*only, unsure=None if unsure is None else unsure[row, column][None], **how)
+        return found, 1, [f"{apart}: the equaliser is that of the loudest one", *found.limits]
     return found, len(np.unique(columns)), found.limits
+
+
+def _lost_to_a_codec(part: Contribution, response: Response, samples: int) -> NDArray[np.float64]:
+    """Relative deviation (mixture channels, reference channels, bins) of the responses that a lossy mix allows.
+
+    An encoder leaves out what is masked, so a track becomes softer by up to the share that the encoder's noise D has of
+    its image, ``D / (S |H|^2)``, and the fit explains that as a response. The noise is what is left, and with the
+    variance ``V = n_taps D / (N S)`` its share is ``V N / (n_taps |H|^2)``.
+    """
+    responses = rfft(part.filters, 2 * (response.variance.shape[2] - 1))
+    image = np.maximum(np.abs(responses) ** 2, np.finfo(float).tiny)
+    return np.minimum(_CODEC_SHARE * response.variance * samples / (part.n_taps * image), 1.0)
 
 
 def _nothing_but_gains(part: Contribution) -> Equalisation:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from unsum.engine import Progress
 from unsum.explanation import Explanation
 from unsum.layouts import LAYOUTS
 from unsum.media.encode import OutputAudio
@@ -17,6 +16,7 @@ from unsum.media.remux import reserve_output
 from unsum.media.source import FileSource
 from unsum.media.stems import StemWriter
 from unsum.problem import AudioSource, Problem, ResampledSource
+from unsum.progress import Progress
 from unsum.removal import images_beside, write_removal
 
 # By the number of their paths; one with another number is written path by path.

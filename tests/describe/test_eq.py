@@ -198,7 +198,57 @@ def test_paths_that_are_not_alike_are_told(rng):
     responses, variance = measured(rng, response_of(("peak", 500.0, 6.0, 1.0)), gains=(1.0, 1.0))
     responses[1] *= response_of(("peak", 300.0, -9.0, 1.0))
     found = describe_eq(responses, variance, PINK, sample_rate=RATE)
-    assert found.limits[-1] == "the paths differ in more than gain: describe each by itself"
+    assert found.limits[-1] == "the paths differ in more than gain, by -15 dB: describe each by itself"
+    assert found.paths_apart_db == pytest.approx(-15, abs=0.5)
+
+
+def test_noise_that_differs_from_path_to_path_makes_no_other_path(rng):
+    # -20 dB over the response: a hundred times what two paths may differ by.
+    responses, variance = measured(rng, response_of(("peak", 500.0, 6.0, 1.0)), gains=(1.0, 0.7), deviation=0.1)
+    found = describe_eq(responses, variance, PINK, sample_rate=RATE)
+    assert found.paths_apart_db is None
+    assert not any("paths differ" in limit for limit in found.limits)
+
+
+def test_errors_that_both_paths_share_are_not_lessened_by_their_mean(rng):
+    responses, variance = measured(rng, response_of(("peak", 500.0, 6.0, 1.0)), gains=(1.0, 1.0), deviation=1e-3)
+    together = np.ones((2, 2, BINS), complex)
+    apart = describe_eq(responses, variance, PINK, sample_rate=RATE)
+    alike = describe_eq(responses, variance, PINK, sample_rate=RATE, correlation=together)
+    assert alike.gain_stderr_db == pytest.approx(np.sqrt(2) * apart.gain_stderr_db, rel=0.1)
+
+
+def test_what_a_codec_may_have_taken_widens_every_interval(rng):
+    responses, variance = measured(rng, response_of(("peak", 500.0, 6.0, 1.0)))
+    sure = describe_eq(responses, variance, PINK, sample_rate=RATE)
+    unsure = describe_eq(responses, variance, PINK, sample_rate=RATE, unsure=np.full((1, BINS), 0.01))
+    (narrow,), (wide,) = sure.bands, unsure.bands
+    assert wide.frequency_hz == pytest.approx(500, rel=0.01)
+    # A hundredth is 0.087 dB, and the band spans some thirds of octaves.
+    assert wide.gain_stderr_db is not None and narrow.gain_stderr_db is not None
+    assert 0.03 < wide.gain_stderr_db < 0.3
+    assert narrow.gain_stderr_db < 0.01 * wide.gain_stderr_db
+
+
+def test_a_band_that_is_no_bilinear_one_is_not_said_to_fit_where_it_does_not():
+    # Matched Z: poles and zeros of the analogue peak at 9 kHz by exp(s / rate). It leaves the bilinear one near half
+    # the rate, by 2 dB.
+    w, q, a = 2 * np.pi * 9000, 1.0, 10 ** (6 / 40)
+    top, bottom = ([np.exp(root / RATE) for root in np.roots([1, w * b / q, w * w])] for b in (a, 1 / a))
+    shape = response_of((np.real(np.poly(top)), np.real(np.poly(bottom))))
+    shape /= np.abs(shape[1])
+    variance = np.full((1, BINS), 1e-12)
+    found = describe_eq(shape[None], variance, np.ones(BINS), sample_rate=RATE)
+    if found.kind == "parametric":
+        read = np.full(BINS, 10 ** (found.gain_db / 20), complex)
+        for band in found.bands:
+            assert band.q is not None
+            read *= response_of((band.type, band.frequency_hz, band.gain_db or 0.0, band.q))
+        heard = (FREQUENCY > 20) & (FREQUENCY < 20000)
+        off = np.max(np.abs(20 * np.log10(np.abs(read / shape)))[heard])
+        assert off < found.max_deviation_db + 0.02
+    else:
+        assert found.max_deviation_db > 0.1
 
 
 def test_silence_and_noise_have_no_equaliser(rng):

@@ -233,3 +233,23 @@ def test_alike_channels_that_share_a_gain_are_as_loud_as_they_sound():
     mixer = describe_mixer("snare", contribution(filters), channels=("FL", "FR"), energies=energies)
     assert mixer.gain_db == pytest.approx(20 * math.log10(1.5))
     assert mixer.pan_degrees == pytest.approx(45.0)
+
+
+@pytest.mark.parametrize("noise_degrees", [30.0, 75.0])
+def test_errors_that_both_sides_share_are_told_as_such(rng, noise_degrees):
+    # A stranger panned elsewhere moves both sides at once: at the same place it changes the gain and leaves the pan.
+    truth, angle = panned(0.5, 30.0, np.eye(1, 64, 8)[0]), math.radians(noise_degrees)
+    sides = np.array([math.cos(angle), math.sin(angle)])
+    size = 1e-3
+    variance = np.broadcast_to((size * sides[:, None, None]) ** 2 * 64, (2, 1, 65))
+    found, apart = [], []
+    for _ in range(300):
+        moved = truth.filters + size * sides[:, None, None] * rng.standard_normal(64)
+        how = {"channels": STEREO, "variance": variance}
+        found.append(describe_mixer("voice", contribution(moved), **how, correlation=np.ones((2, 2, 65), complex)))
+        apart.append(describe_mixer("voice", contribution(moved), **how))
+    for value, stderr in (("gain_db", "gain_stderr_db"), ("pan_degrees", "pan_stderr_degrees")):
+        spread = np.std([getattr(one, value) for one in found])
+        told, unaware = (np.median([getattr(one, stderr) for one in many]) for many in (found, apart))
+        assert told == pytest.approx(spread, rel=0.12, abs=1e-4)
+        assert abs(unaware - spread) > 0.12 * spread

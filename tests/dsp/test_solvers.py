@@ -375,3 +375,17 @@ def test_channels_that_are_nearly_alike_do_not_stall_the_iterations(rng):
     assert fit.method == "conjugate gradients"
     assert fit.null_db < -130
     assert fit.iterations < 150
+
+
+@pytest.mark.parametrize("how", [FACTOR, ITERATE])
+def test_bands_in_which_neither_reference_nor_mixture_sounds_are_not_filled_by_a_filter(rng, how):
+    # As of a song at 16 kHz in a recording at 48 kHz that a codec has cut off at 20: any click there would ring loudly.
+    spectrum = np.fft.rfft(rng.standard_normal((2, 1 << 17)))
+    band = np.linspace(0, 1, spectrum.shape[1])
+    reference = np.fft.irfft(np.where(band < 0.33, spectrum[:1], 0)) + 1e-7 * rng.standard_normal((1, 1 << 17))
+    noise = np.fft.irfft(np.where(band < 0.8, spectrum[1:], 0)) + 1e-6 * rng.standard_normal((1, 1 << 17))
+    mixture = 0.5 * reference + 0.2 * np.roll(reference, 3) + 0.02 * noise
+    found = fit(mixture, reference, n_taps=500, first_lag=-50, solve=how)
+    gain_db = 20 * np.log10(np.abs(np.fft.rfft(found.filters[0, 0], 4096)))
+    assert np.max(gain_db[: int(0.3 * 2048)]) == pytest.approx(20 * np.log10(0.7), abs=0.5)
+    assert np.max(gain_db[int(0.36 * 2048) :]) < -20

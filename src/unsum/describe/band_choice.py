@@ -27,6 +27,8 @@ from unsum.dsp.transforms import irfft, rfft
 # far, the next floor is tried.
 _SYSTEMATIC = (1e-3, 3e-5)
 _BY_FAR = 4.0
+# What taps that end leave of a fractional delay, when the distance between bands and measurement is told.
+_CUT_OFF = 1e-4
 # A fit that misses the first floor by a factor of 140, that is by 1.2 dB, is of no chain: more trials would not help.
 _NO_CHAIN = 2e4
 _LONG = 100
@@ -56,12 +58,14 @@ class Choice:
     fit : its delay is relative to `delay_samples`' start and already in it
     points : the response it was fitted to, the start of the delay and the polarity taken out; their deviations hold
         what the fit misses besides noise
+    plain : the same with deviations of noise, and of what the end of the taps cuts off
     delay_samples : of tap 0
     chi2 : for each degree of freedom, by the noise of the measurement alone
     """
 
     fit: ChainFit
     points: Points
+    plain: Points
     delay_samples: float
     polarity: int
     chi2: float
@@ -128,7 +132,8 @@ def chosen_chain(measured: Measured, *, n_taps: int, sample_rate: float) -> Choi
     plain = condensed(best.whole, best.fit.response)
     delay = bench.delay_samples + best.fit.delay_samples
     chi2 = chi2_per_degree(plain, refitted(plain, best.fit, iterations=0))
-    return Choice(best.fit, best.points, delay, bench.polarity, chi2)
+    told = condensed(best.whole, best.fit.response, systematic=_CUT_OFF)
+    return Choice(best.fit, best.points, told, delay, bench.polarity, chi2)
 
 
 def _contest(bench: _Bench, points: Points, curves: Sequence[RationalFit], floor: float) -> list[_Settled]:

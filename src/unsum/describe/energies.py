@@ -20,6 +20,35 @@ def energy_spread(
     return repeats * np.sum(weights**2 * each, axis=(1, 2))
 
 
+def energy_covariance(
+    responses: NDArray[np.complex128],
+    weights: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    n_taps: int,
+    correlation: NDArray[np.complex128] | None,
+) -> NDArray[np.float64]:
+    """Covariance (mixture channels, mixture channels) of the energies.
+
+    Parameters
+    ----------
+    noise : (mixture channels, reference channels, bins)
+    correlation : (mixture channels, mixture channels, bins), or None for none
+        Of the errors of one reference channel's responses.
+    """
+    own = energy_spread(responses, weights, noise, n_taps)
+    covariance = np.diag(own)
+    if correlation is None:
+        return covariance
+    repeats = 2 * (responses.shape[2] - 1) / n_taps
+    for c in range(len(own)):
+        for other in range(c):
+            size = np.sqrt(noise[c] * noise[other])
+            turned = np.real(responses[c].conj() * responses[other] * correlation[c, other])
+            both = 2 * size * turned + size**2 * np.abs(correlation[c, other]) ** 2
+            covariance[c, other] = covariance[other, c] = repeats * float(np.sum(weights**2 * both))
+    return covariance
+
+
 def amplitude_spread(energy: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
     """Variance of amplitudes, from energies and their variance."""
     # The amplitude of what is lost in noise is about the root of what its energy is uncertain by.

@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter1d
 
 from unsum.describe.band_choice import chosen_chain
 from unsum.describe.band_fit import ChainFit, Points
@@ -31,6 +32,8 @@ _DB = 20 / math.log(10)
 _LEAST_VARIANCE = 1e-20
 # A fit that comes so near everywhere is the equaliser; one that does not is somebody's curve.
 PARAMETRIC_DB = 0.1
+# Points, 48 of which make an octave.
+_IN_A_ROW = 2
 # A curve is given where a sixth of an octave is known to this.
 _CURVE_STDERR_DB = 1.0
 # Deviations are told where the measurement itself is surer than this.
@@ -40,6 +43,8 @@ _CLAIMED_LOG_FREQUENCY, _CLAIMED_GAIN_DB = 0.1, 1.0
 _CURVE_POINTS_PER_OCTAVE = 12
 # -40 dB: what two paths may differ by and still count as panned.
 _PATHS_APART = 1e-4
+# They do if that is so many standard deviations above what noise makes of them.
+_SURE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class Equalisation:
     max_deviation_db : greatest distance between bands and measurement, where that is sure to 0.005 dB
     chi2 : square of the deviations in units of theirs, for each degree of freedom; 1 where noise is all there is
     paths_chi2 : the same of the paths against each other; far above 1 where they differ in more than gain
+    paths_apart_db : energy in which the images of the paths surely differ in more than gain, over that of the images;
+        None where it is below -40 dB, or may be noise
     curve : of "curve" and "linear phase", else None
     limits : what could not be told, in words
     """
@@ -107,6 +114,7 @@ class Equalisation:
     paths_chi2: float | None = None
     curve: Curve | None = None
     limits: tuple[str, ...] = ()
+    paths_apart_db: float | None = None
 
 
 def describe_eq(
@@ -117,6 +125,8 @@ def describe_eq(
     sample_rate: float,
     first_lag: int = 0,
     n_taps: int | None = None,
+    correlation: NDArray[np.complex128] | None = None,
+    unsure: NDArray[np.float64] | None = None,
 ) -> Equalisation:
     """The equaliser behind the measured responses of one reference in the channels of a mixture.
 
@@ -131,6 +141,10 @@ def describe_eq(
         Power spectrum of the reference.
     first_lag : lag of tap 0 in samples
     n_taps : of the filters; half the length of the transform if not given
+    correlation : (paths, paths, bins), or None for none
+        Of the errors of the responses: what disturbs several paths alike is not lessened by their mean.
+    unsure : (paths, bins), or None for nothing
+        Relative deviation beside noise that all bins of a third of an octave may share, as a codec's.
 
     Raises
     ------
@@ -145,10 +159,14 @@ def describe_eq(
     if loudest == 0:
         return _nothing(len(responses), "the filters are zero: there is nothing to equalise")
     sure = np.maximum(variance, _LEAST_VARIANCE * loudest**2)
-    shared, spread, amplitudes = common_response(responses, sure)
+    shared, spread, amplitudes = common_response(responses, sure, correlation)
     with np.errstate(over="ignore"):
         axis = np.tan(np.minimum(omega, np.pi * (1 - 1e-9)) / 2)
-    measured = Measured(shared, spread, power, omega, axis, n_fft / n_taps)
+    beside = np.zeros(n_bins)
+    if unsure is not None:
+        shares = np.abs(responses) ** 2 / sure
+        beside = np.sum(shares * unsure, axis=0) / np.maximum(np.sum(shares, axis=0), np.finfo(float).tiny)
+    measured = Measured(shared, spread, power, omega, axis, n_fft / n_taps, beside)
     choice = chosen_chain(measured, n_taps=n_taps, sample_rate=sample_rate)
     if choice is None:
         return _nothing(len(responses), "the response does not stand out of its noise anywhere")
@@ -157,13 +175,19 @@ def describe_eq(
     named, log_gain = _named(fit, errors, sample_rate)
     heard_hz = points.omega[[0, -1]] * sample_rate / (2 * math.pi)
     bands = tuple(band for band in named if _claimed(band, heard_hz))
-    deviation = _deviation_db(fit, points)
-    good = deviation <= PARAMETRIC_DB
+    deviations = _deviations_db(fit, choice.plain)
+    deviation = float(np.max(deviations))
+    # A stray point, as next to half the sample rate or where the reference is faint, makes nobody's curve.
+    good = float(np.max(minimum_filter1d(deviations, _IN_A_ROW, mode="nearest"))) <= PARAMETRIC_DB
     kind: Kind = "linear phase" if fit.zero_phase else ("parametric" if named else "flat") if good else "curve"
     limits = [_unclaimed_words(band) for band in named if band not in bands]
     paths_chi2 = _paths_chi2(responses, sure, amplitudes, shared) if len(responses) > 1 else None
-    if len(responses) > 1 and _apart(responses, amplitudes, shared, power) > _PATHS_APART:
-        limits.append("the paths differ in more than gain: describe each by itself")
+    apart_db = None
+    if len(responses) > 1:
+        codec = 0.0 if unsure is None else np.abs(unsure * responses) ** 2
+        apart_db = _apart_db(responses - amplitudes[:, None] * shared, responses, sure + codec, power, n_fft / n_taps)
+    if apart_db is not None:
+        limits.append(f"the paths differ in more than gain, by {apart_db:.0f} dB: describe each by itself")
     gain = math.exp(log_gain)
     return Equalisation(
         kind=kind,
@@ -179,6 +203,7 @@ def describe_eq(
         paths_chi2=paths_chi2,
         curve=_curve(points, sample_rate) if kind in ("linear phase", "curve") else None,
         limits=tuple(limits),
+        paths_apart_db=apart_db,
     )
 
 
@@ -249,12 +274,12 @@ def _standard_errors(information: NDArray[np.float64]) -> NDArray[np.float64]:
     return scale * np.sqrt(np.maximum(np.diag(inverse), 0))
 
 
-def _deviation_db(fit: ChainFit, points: Points) -> float:
+def _deviations_db(fit: ChainFit, points: Points) -> NDArray[np.float64]:
     """Between fit and measurement, where the measurement is sure; where none of it is, at the surest tenth."""
     sure = _DB * points.deviation / np.maximum(np.abs(points.response), np.finfo(float).tiny)
     told = sure <= max(_MEASURED_DB, float(np.quantile(sure, 0.1)))
     apart = np.abs(points.response[told] / fit.response(points.omega[told], points.axis[told]))
-    return _DB * float(np.max(np.abs(np.log(apart))))
+    return _DB * np.abs(np.log(apart))
 
 
 def _paths_chi2(responses: NDArray, variance: NDArray, amplitudes: NDArray, shared: NDArray) -> float:
@@ -262,10 +287,16 @@ def _paths_chi2(responses: NDArray, variance: NDArray, amplitudes: NDArray, shar
     return float(np.sum(left[:, 1:-1]) / ((len(responses) - 1) * (responses.shape[1] - 2)))
 
 
-def _apart(responses: NDArray, amplitudes: NDArray, shared: NDArray, power: NDArray) -> float:
-    """Energy in which the paths' images differ from each other in more than gain, over their energy."""
-    left = np.abs(responses - amplitudes[:, None] * shared) ** 2
-    return float(np.sum(left * power) / np.sum(np.abs(responses) ** 2 * power))
+def _apart_db(left: NDArray, responses: NDArray, variance: NDArray, power: NDArray, repeats: float) -> float | None:
+    """Energy in which the paths' images differ from each other in more than gain, over their energy.
+
+    None where that is too little, or no more than noise of these variances brings about.
+    """
+    squares = np.abs(left) ** 2
+    whole = float(np.sum(np.abs(responses) ** 2 * power))
+    surplus = float(np.sum((squares - variance) * power))
+    chance = math.sqrt(repeats * float(np.sum(power**2 * (2 * squares * variance + variance**2))))
+    return 10 * math.log10(surplus / whole) if surplus - _SURE * chance > _PATHS_APART * whole else None
 
 
 def _curve(points: Points, sample_rate: float) -> Curve:

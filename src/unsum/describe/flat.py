@@ -44,6 +44,7 @@ def flat_gain(
     sample_rate: int,
     power: NDArray[np.float64] | None = None,
     variance: NDArray[np.float64] | None = None,
+    correlation: NDArray[np.complex128] | None = None,
 ) -> FlatGain | None:
     """The gain that the response has over the most octaves; None where it is flat nowhere for an octave.
 
@@ -53,7 +54,7 @@ def flat_gain(
     Parameters
     ----------
     filters : (mixture channels, reference channels, taps)
-    power, variance : as of `unsum.describe.mixer.describe_mixer`
+    power, variance, correlation : as of `unsum.describe.mixer.describe_mixer`
     """
     responses, weights = weighted_responses(filters, power)
     sounding = weights.any(axis=1)
@@ -65,6 +66,11 @@ def flat_gain(
     energy = np.sum(size - noise, axis=(0, 1)) / count
     repeats = max(1.0, 2 * (responses.shape[2] - 1) / filters.shape[2])
     spread = repeats * np.sum(2 * size * noise + noise**2, axis=(0, 1)) / count**2
+    if correlation is not None:
+        alike = on_bins(correlation, responses.shape[2])
+        error = responses[:, sounding].conj() * np.sqrt(noise)
+        crossed = np.real(np.einsum("cdf,edf,cef->f", error, error.conj(), alike)) - np.sum(size * noise, axis=(0, 1))
+        spread = np.maximum(spread + 2 * repeats * crossed / count**2, 0.0)
     hz = np.linspace(0, sample_rate / 2, responses.shape[2])
     band = np.floor(_BANDS_PER_OCTAVE * np.log2(np.maximum(hz, 1e-3) / _LOWEST_HZ)).astype(int)
     within = (band >= 0) & (hz < min(_HIGHEST_HZ, _HIGHEST_SHARE * sample_rate))

@@ -4,6 +4,7 @@ Near a model the quotient of response and model is smooth, so its weighted mean 
 bins in it: a hundred bins near half the sample rate become one point, ten times surer than each.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,6 +41,9 @@ class Measured:
     omega, axis : (bins,)
         Radians a sample, and bilinear frequency.
     repeats : bins that say what one independent bin would
+    unsure : (bins,)
+        Relative deviation, beside noise, that all bins of a third of an octave may share: none of their means takes it
+        away.
     """
 
     response: NDArray[np.complex128]
@@ -48,6 +52,7 @@ class Measured:
     omega: NDArray[np.float64]
     axis: NDArray[np.float64]
     repeats: float
+    unsure: NDArray[np.float64]
 
     @property
     def usable(self) -> slice:
@@ -86,7 +91,8 @@ def magnitudes(measured: Measured, *, systematic: float, least_snr: float) -> Ma
     deviation = np.sqrt((2 * np.maximum(mean, 0) * typical + typical**2) / independent + (2 * typical) ** 2)
     omega = np.add.reduceat(weights * measured.omega[bins], groups) / total
     keep = mean > least_snr * deviation
-    deviation = np.hypot(deviation, 2 * systematic / np.cos(omega / 2) * np.abs(mean))
+    floor = np.hypot(systematic / np.cos(omega / 2), _shared_deviation(measured, groups))
+    deviation = np.hypot(deviation, 2 * floor * np.abs(mean))
     return Magnitudes(np.tan(omega[keep] / 2) ** 2, mean[keep], deviation[keep])
 
 
@@ -113,20 +119,27 @@ def condensed(measured: Measured, model: Model, *, systematic: float = 0.0) -> P
     # all bins of a band, and no mean takes it away.
     count = np.diff(np.append(groups, len(near)))
     floor = np.maximum(systematic / np.cos(omega / 2), _LEAST_RELATIVE)
+    floor = np.hypot(floor, _shared_deviation(measured, groups))
     relative = np.sqrt(measured.repeats / total + (count / total) ** 2 + floor**2)
     return Points(omega, axis, here * quotient, np.abs(here) * relative)
 
 
 def common_response(
-    responses: NDArray[np.complex128], variance: NDArray[np.float64]
+    responses: NDArray[np.complex128],
+    variance: NDArray[np.float64],
+    correlation: NDArray[np.complex128] | None = None,
 ) -> tuple[NDArray[np.complex128], NDArray[np.float64], NDArray[np.float64]]:
     """The one response that paths of different gain share.
 
-    Maximises the likelihood of ``H_c(f) = a_c H(f)`` with real a.
+    Maximises the likelihood of ``H_c(f) = a_c H(f)`` with real a, as if the errors of the paths were independent:
+    where they are not, the best weights would play one path off against the other, which small faults of the model
+    do not survive. The variance is that of the weights used.
 
     Parameters
     ----------
     responses, variance : (paths, bins)
+    correlation : (paths, paths, bins), or None for none
+        Of the errors.
 
     Returns
     -------
@@ -146,7 +159,14 @@ def common_response(
         shared = np.sum(amplitudes[:, None] * weights * responses, axis=0) / information
     if amplitudes[np.argmax(np.abs(amplitudes))] < 0:
         amplitudes, shared = -amplitudes, -shared
-    return shared, 1 / np.sum(amplitudes[:, None] ** 2 * weights, axis=0), amplitudes
+    information = np.sum(amplitudes[:, None] ** 2 * weights, axis=0)
+    spread = 1 / information
+    if correlation is not None:
+        parts = amplitudes[:, None] * np.sqrt(weights) / information
+        joint = np.real(np.einsum("cf,ef,cef->f", parts, parts, correlation))
+        # Errors that cancel each other are not counted on to do so.
+        spread = np.maximum(spread, joint)
+    return shared, spread, amplitudes
 
 
 def best_delay(measured: Measured, model: Model) -> tuple[float, int, float]:
@@ -158,7 +178,7 @@ def best_delay(measured: Measured, model: Model) -> tuple[float, int, float]:
     bins = measured.usable
     near = model(measured.omega[bins], measured.axis[bins])
     size = np.maximum(np.abs(near) ** 2, np.finfo(float).tiny)
-    weights = 1 / (measured.variance[bins] / size + 1 / _BEST_SNR)
+    weights = 1 / (measured.variance[bins] / size + measured.unsure[bins] ** 2 + 1 / _BEST_SNR)
     spectrum[bins] = weights * measured.response[bins] * near.conj() / size
     n_fft = 2 * (len(spectrum) - 1)
     padded = np.zeros(_FINER * n_fft // 2 + 1, complex)
@@ -181,6 +201,11 @@ def local_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means of values (points,) over a third of an octave around each."""
     window = np.ones(min(_NEIGHBOURS, len(values)))
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+
+
+def _shared_deviation(measured: Measured, groups: NDArray[np.intp]) -> NDArray[np.float64]:
+    """What a deviation that neighbours share is for each of them, if points are to count as independent."""
+    return math.sqrt(_NEIGHBOURS) * np.maximum.reduceat(measured.unsure[measured.usable], groups)
 
 
 def _groups(omega: NDArray[np.float64]) -> NDArray[np.intp]:

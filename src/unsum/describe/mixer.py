@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.describe.energies import DB_PER_RELATIVE_ENERGY, SURE_DEVIATIONS, amplitude_spread, energy_spread
+from unsum.describe.energies import DB_PER_RELATIVE_ENERGY, SURE_DEVIATIONS, amplitude_spread, energy_covariance
 from unsum.describe.pan import (
     CENTRE_DEGREES,
     EQUAL_POWER,
@@ -87,6 +87,8 @@ def describe_mixer(
     energies: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     image_db: float | None = None,
     law: str = EQUAL_POWER,
+    correlation: NDArray[np.complex128] | None = None,
+    unsure: NDArray[np.float64] | None = None,
 ) -> Mixer:
     """The mixer's settings that a contribution amounts to.
 
@@ -104,6 +106,10 @@ def describe_mixer(
     image_db : passed on
     law : a name in `unsum.describe.pan.PAN_LAWS`
         The gain then is that of a fader before a knob with this law; without a pan there is none but equal power.
+    correlation : (mixture channels, mixture channels, bins), or None for none
+        Of the errors of the responses in two channels, as `unsum.dsp.uncertainty.measured_spread` gives it.
+    unsure : (mixture channels, reference channels, bins), or None for nothing
+        Relative deviation of the responses beside noise, as a codec's.
     """
     law = pan_law(law).name
     filters = contribution.filters
@@ -115,16 +121,21 @@ def describe_mixer(
     responses, weights = weighted_responses(filters, power)
     sounding = int(np.count_nonzero(weights.any(axis=1)))
     energy = np.sum(weights * np.abs(responses) ** 2, axis=(1, 2))
-    spread = np.zeros_like(energy)
+    spread = np.zeros((len(energy), len(energy)))
     if variance is not None:
         noise = on_bins(variance, responses.shape[2])
         energy = np.maximum(energy - np.sum(weights * noise, axis=(1, 2)), 0.0)
-        spread = energy_spread(responses, weights, noise, filters.shape[2])
+        alike = None if correlation is None else on_bins(correlation, responses.shape[2])
+        spread = energy_covariance(responses, weights, noise, filters.shape[2], alike)
+    if unsure is not None:
+        # Alike in all bins of a channel, so that deviations add up and not their squares.
+        off = 2 * np.sum(weights * np.abs(responses) ** 2 * on_bins(unsure, responses.shape[2]), axis=(1, 2))
+        spread = spread + np.diag(off**2)
     total = float(energy.sum())
     if total <= 0:
         reason = f"{name}: its filters are no louder than their noise, so it has no gain"
         return Mixer(None, None, None, image_db, limits=(reason,))
-    pan, reason = _pan_degrees(name, responses, weights, energy, spread, channels)
+    pan, reason = _pan_degrees(name, responses, weights, energy, np.diag(spread), channels)
     known = variance is not None
     stderr = _pan_stderr(energy, spread) if known and pan is not None else None
     # Where the reference leans to one side its image does, too: that is no pan, but it is loudness.
@@ -138,7 +149,7 @@ def describe_mixer(
         polarity=arrival.polarity,
         pan_degrees=pan,
         image_db=image_db,
-        gain_stderr_db=DB_PER_RELATIVE_ENERGY * math.sqrt(float(spread.sum())) / total if known else None,
+        gain_stderr_db=DB_PER_RELATIVE_ENERGY * math.sqrt(max(float(spread.sum()), 0.0)) / total if known else None,
         pan_stderr_degrees=stderr,
         limits=(reason,) if reason else (),
         pan_law=law if pan is not None else EQUAL_POWER,
@@ -210,7 +221,11 @@ def _pan_degrees(
 
 
 def _pan_stderr(energy: NDArray[np.float64], spread: NDArray[np.float64]) -> float:
-    """Standard error of the pan in degrees."""
+    """Standard error of the pan in degrees, from the energies of both sides and their covariance."""
     total = float(energy.sum())
-    amplitude = amplitude_spread(energy, spread)
-    return math.degrees(math.sqrt(float(energy[0] * amplitude[1] + energy[1] * amplitude[0])) / total)
+    amplitude = amplitude_spread(energy, np.diag(spread))
+    both = 2 * math.sqrt(float(energy[0] * amplitude[1] * energy[1] * amplitude[0]))
+    size = math.sqrt(float(spread[0, 0] * spread[1, 1]))
+    common = float(spread[0, 1]) / size if size > 0 else 0.0
+    moved = float(energy[0] * amplitude[1] + energy[1] * amplitude[0]) - common * both
+    return math.degrees(math.sqrt(max(moved, 0.0)) / total)

@@ -10,12 +10,15 @@ spectrum; for an equaliser it is the delay of the band where the energy is, for 
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.transforms import fast_length, irfft, rfft
 from unsum.model import Contribution, TimeWarp
+
+Spectrum = TypeVar("Spectrum", np.float64, np.complex128)
 
 _FINER = 4
 _NEWTON_STEPS = 8
@@ -160,12 +163,12 @@ def over_lags(spectrum: NDArray[np.complex128], *, finer: int = 1) -> NDArray[np
     return finer * n_fft * irfft(padded, finer * n_fft)
 
 
-def on_bins(spectra: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
-    """Spectra (..., bins) between 0 and half the sample rate, on another number of bins."""
+def on_bins(spectra: NDArray[Spectrum], n_bins: int) -> NDArray[Spectrum]:
+    """Spectra (..., bins) between 0 and half the sample rate, real or complex, on another number of bins."""
     have = np.linspace(0, 1, spectra.shape[-1])
     wanted = np.linspace(0, 1, n_bins)
     rows = [np.interp(wanted, have, row) for row in spectra.reshape(-1, spectra.shape[-1])]
-    return np.array(rows).reshape(*spectra.shape[:-1], n_bins)
+    return np.array(rows, spectra.dtype).reshape(*spectra.shape[:-1], n_bins)
 
 
 def _delay_stderr(

@@ -69,6 +69,8 @@ class FilterFit:
         What was added for the noise that the residual shows.
     converged : bool
         Whether iterations ended because nothing was left to gain.
+    correlation : (channels, channels, bins), or None
+        Of the errors of one reference's responses in two channels; see `unsum.dsp.uncertainty.Spread`.
     """
 
     filters: NDArray[np.float64]
@@ -83,6 +85,7 @@ class FilterFit:
     ridge: float
     spectral_ridge: NDArray[np.float64] | None
     converged: bool
+    correlation: NDArray[np.complex128] | None = None
 
     @property
     def null_db(self) -> float:

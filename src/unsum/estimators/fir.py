@@ -4,26 +4,39 @@ All lengths up to the longest of a pass share its statistics; the order is the
 shortest that nothing longer beats on held-out samples.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsum.analysis import null_depth_db
+from unsum.dsp.linear_solvers import solver_for
 from unsum.dsp.normal_equations import NormalEquations
 from unsum.dsp.residuals import Residual, ResidualPass
 from unsum.dsp.rows import FIT, HELD_OUT, Segment
-from unsum.dsp.solvers import FilterFit, least_squares_filters
+from unsum.dsp.solvers import LARGEST_DENSE, FilterFit, least_squares_filters
 from unsum.dsp.statistics import Statistics
-from unsum.engine import Progress, aligned_blocks, reach_of, stacked
+from unsum.dsp.threads import available_cores
+from unsum.dsp.uncertainty import measured_spread
+from unsum.engine import aligned_blocks, reach_of, stacked
 from unsum.estimators.gain import GainMeter
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import Problem, as_float
+from unsum.progress import Progress
 
 # A longer filter must be worth this much on samples it was not fitted to. Small: a tenth of a decibel of
 # what is left is a reference 16 dB below the talk, which one hears.
 WORTH_DB = 0.01
+# Notes hold for a fraction of a second, so what stretches of time as long do to the filters is nearly independent.
+_LEAST_STRETCH_SECONDS = 0.5
+_FEWEST_STRETCHES, _MOST_STRETCHES = 8, 16
+# Unknowns times channels from which on every stretch more costs memory, and random sums of stretches.
+_LARGE = 1 << 18
+_RANDOM_SUMS = 4
+# Share of the energy of a deviation that further iterations must promise.
+_ROUGHLY = 1e-3
 # Share of the residual energy, 0.001 dB, that comparing lengths of filters needs to know.
 _TELLING = 2e-4
 # Below this the sums of large numbers no longer tell what is left; longer filters are then tried on the samples
@@ -165,16 +178,95 @@ def _judged_on_audio(problem: Problem, alignment: Alignment, choice: OrderChoice
 
 
 def refine(problem: Problem, alignment: Alignment, choice: OrderChoice) -> FilterFit:
-    """The chosen filters once more, on the rows fitted and held out together, refined on the audio itself."""
-    everything = replace(
-        alignment, segments=tuple(Segment(segment.start, segment.stop, FIT) for segment in alignment.segments)
-    )
+    """The chosen filters once more, on the rows fitted and held out together, refined on the audio itself.
+
+    Their variance is what the residual of each stretch of time does to them; see `unsum.dsp.uncertainty`.
+    """
     both = choice.equations + choice.held_out
+    stretches = _stretches(problem, alignment, both)
+    by_stretch: list[Residual] = []
 
     def residual(filters: NDArray[np.float64]) -> Residual:
-        return measure_residual(problem, everything, filters, first_lag=both.first_lag)
+        by_stretch[:] = _residual_by_stretch(problem, stretches, filters, first_lag=both.first_lag)
+        return _joined(by_stretch)
 
-    return least_squares_filters(both, residual=residual)
+    fit = least_squares_filters(both, residual=residual)
+    if fit.variance is None or len(by_stretch) < _FEWEST_STRETCHES:
+        return fit
+    spread = measured_spread(fit.variance, _deviations(both, fit, by_stretch))
+    return replace(fit, variance=spread.variance, correlation=spread.correlation)
+
+
+def _stretches(problem: Problem, alignment: Alignment, equations: NormalEquations) -> Alignment:
+    """The rows cut into stretches of time of the same length, each a part of its own."""
+    n_rows = sum(segment.stop - segment.start for segment in alignment.segments)
+    count = n_rows // round(_LEAST_STRETCH_SECONDS * problem.mixture.sample_rate)
+    large = equations.n_unknowns * equations.n_channels > _LARGE
+    count = max(1, min(count, _FEWEST_STRETCHES if large else _MOST_STRETCHES))
+    length = -(-n_rows // count)
+    segments, done = [], 0
+    for segment in sorted(alignment.segments, key=lambda one: one.start):
+        start = segment.start
+        while start < segment.stop:
+            stop = min(segment.stop, start + length - done % length)
+            segments.append(Segment(start, stop, done // length))
+            done += stop - start
+            start = stop
+    return replace(alignment, segments=tuple(segments))
+
+
+def _residual_by_stretch(
+    problem: Problem, stretches: Alignment, filters: NDArray[np.float64], *, first_lag: int
+) -> list[Residual]:
+    before, after = reach_of([(filters.shape[2], first_lag)])
+    measured = ResidualPass(
+        filters,
+        first_lag=first_lag,
+        segments=stretches.segments,
+        reference_start=-before,
+        silent_before=True,
+        silent_after=True,
+    )
+    for block in aligned_blocks(problem, stretches.warps, before=before, after=after):
+        measured.add(as_float(block.mixture, problem.mixture.bits), stacked(problem, block, stretches.names))
+    return list(measured.finish().values())
+
+
+def _joined(parts: Sequence[Residual]) -> Residual:
+    """The residual of all stretches together."""
+    n_rows = sum(part.n_rows for part in parts)
+    return Residual(
+        np.sum([part.rhs for part in parts], axis=0),
+        np.sum([part.energy for part in parts], axis=0),
+        np.sum([part.density * part.n_rows for part in parts], axis=0) / max(n_rows, 1),
+        n_rows,
+    )
+
+
+def _deviations(equations: NormalEquations, fit: FilterFit, parts: Sequence[Residual]) -> Iterator[NDArray[np.float64]]:
+    """What the residual of every stretch does to the filters, (channels, references, taps) each.
+
+    Of large problems, random sums of them: each has the same covariance as all of them have together.
+    """
+    whole = np.sum([part.rhs for part in parts], axis=0) / sum(part.n_rows for part in parts)
+    scores = np.array([part.rhs - part.n_rows * whole for part in parts])
+    # One degree of freedom went into the mean.
+    scores *= math.sqrt(len(parts) / (len(parts) - 1))
+    solver = solver_for(
+        equations,
+        ridge=fit.ridge,
+        spectral=fit.spectral_ridge,
+        largest_dense=LARGEST_DENSE,
+        worthwhile=_ROUGHLY,
+        threads=available_cores(),
+    )
+    if fit.method == "conjugate gradients":
+        signs = np.random.default_rng(len(parts)).choice([-1.0, 1.0], (_RANDOM_SUMS, len(parts)))
+        scores = np.tensordot(signs / math.sqrt(_RANDOM_SUMS), scores, axes=1)
+    # Of what a deviation explains of the residual, which is about its own share of the energy.
+    share = equations.n_unknowns / max(equations.n_rows, 1)
+    for score in scores:
+        yield solver(score, share * fit.residual_energy).filters
 
 
 def with_filters(problem: Problem, model: MixModel, alignment: Alignment, fit: FilterFit) -> MixModel:

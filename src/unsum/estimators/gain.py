@@ -23,6 +23,7 @@ SIMPLE_GAINS = tuple(
     Fraction(sign * n, d) for sign in (1, -1) for n, d in ((1, 1), (1, 2), (1, 4), (2, 1), (3, 1), (4, 1))
 )
 _STRETCHES = 32
+_FEWEST_TELLING = 4.0  # stretches of equal energy that tell of a reference
 # A fitted gain so many standard errors from a simple number may still be it, but not further off than this.
 _DEVIATIONS = 5.0
 _FURTHEST = 0.12
@@ -39,7 +40,7 @@ class Gains:
     Attributes
     ----------
     value, stderr : (mixture channels, all reference channels)
-        Infinite standard errors where less than three stretches of time tell of them; 0 for a silent reference.
+        Infinite standard errors where too few stretches of time tell of them; 0 for a silent reference.
     """
 
     value: NDArray[np.float64]
@@ -85,7 +86,13 @@ class GainMeter:
             return Gains(value, np.full_like(value, np.inf))
         without = np.array([_solved(squares - self._squares[n], products - self._products[n]) for n in used])
         spread = np.sum((without - without.mean(axis=0)) ** 2, axis=0)
-        return Gains(value, np.sqrt(spread * (len(used) - 1) / len(used)))
+        stderr = np.sqrt(spread * (len(used) - 1) / len(used))
+        # Of a reference that sounds in one or two stretches, how they differ tells nothing.
+        energy = np.diagonal(self._squares[used], axis1=1, axis2=2)
+        total = energy.sum(axis=0)
+        telling = np.divide(total**2, np.sum(energy**2, axis=0), out=np.full(len(total), np.inf), where=total > 0)
+        stderr[:, telling < _FEWEST_TELLING] = np.inf
+        return Gains(value, stderr)
 
 
 def _solved(squares: NDArray[np.float64], products: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,9 @@ _HELD_OUT_SHARE = 4
 _PERIOD_SECONDS, _FEWEST_PERIODS, _MOST_PERIODS = 8.0, 2, 8
 # Segments with fewer rows are not worth the memory of their edges.
 _SHORTEST_SAMPLES = 1024
-_MARGIN_SAMPLES = 512
+# As long as the filters of rooms. Ahead of it a reference may have gone on before its file begins; and were a sound cut
+# off there in the history of rows that count, its bands that sound nowhere else would let filters fit anything.
+_MARGIN_SAMPLES = 8192
 # Leaving out more than this for the sake of clipped moments would cost more than they do.
 _MOST_CLIPPED = 0.5
 
@@ -47,7 +49,6 @@ def split_time(
     if not heard:
         return ()
     start, stop = min(a for a, _ in heard), max(b for _, b in heard)
-    # The first and last taps of a reference that begins or ends in full sound have no history.
     margin = min(_MARGIN_SAMPLES, (stop - start) // 8)
     start, stop = start + (margin if start > 0 else 0), stop - (margin if stop < total else 0)
     idle = _gaps(heard, start, stop)
