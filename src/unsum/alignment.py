@@ -8,16 +8,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from unsum.describe.timing import jump_words
-from unsum.engine import Progress, aligned_blocks
+from unsum.engine import aligned_blocks
 from unsum.errors import UsageError
 from unsum.estimators.clock import ClockEstimate, fit_clock
-from unsum.estimators.locate import Location, locate_reference
+from unsum.estimators.locate import Location, locate_references
 from unsum.media.encode import AUDIO_FILES, OutputAudio
 from unsum.media.remux import reserve_output, write_error
 from unsum.media.source import FileSource
 from unsum.media.stems import StemWriter
 from unsum.media.stored import as_stored
 from unsum.problem import AudioSource, Problem
+from unsum.progress import Progress
 
 # A warp makes new samples, which need more bits than those they were made of.
 _WARPED_BITS = 24
@@ -48,10 +49,12 @@ class AlignedPair:
         return self.clock is not None
 
 
-def align_sources(problem: Problem, *, progress: Progress | None = None) -> AlignedPair:
-    """Find the time line of the only reference of a problem."""
+def align_sources(
+    problem: Problem, *, speed: float | str | None = None, progress: Progress | None = None
+) -> AlignedPair:
+    """Find the time line of the only reference of a problem; ``speed`` as `locate_references` takes it."""
     (reference,) = problem.references
-    location = locate_reference(problem.mixture, reference, progress=progress)
+    location = locate_references(problem.mixture, [reference], speed=speed, progress=progress)[reference.name]
     clock = fit_clock(problem.mixture, reference, location, progress=progress) if location.present else None
     return AlignedPair(problem.mixture.name, reference.name, problem.mixture.sample_rate, location, clock)
 

@@ -61,11 +61,35 @@ class Response:
     energies : (reference channels,) and (mixture channels,)
         Of the reference and of its image, on the samples it was fitted to; the image with all that the reference's
         channels have in common. None if they were not measured.
+    correlation : (mixture channels, mixture channels, bins), or None for none
+        Of the errors of the response of one reference channel in two channels of the mixture.
     """
 
     power: NDArray[np.float64]
     variance: NDArray[np.float64]
     energies: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    correlation: NDArray[np.complex128] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remnant:
+    """How much of a reference is still in what is left, in dB over its own level in the mixture.
+
+    What is left holds other sounds as well, so that only bounds are known: the first two are surely not exceeded
+    where they were measured, the third is what is to be expected of filters that hold all along, and more of those
+    that do not.
+
+    Attributes
+    ----------
+    overall_db : what is left over the image, on all samples where the reference sounds
+    in_pauses_db : the same in a tenth of all moments of 0.05 s, those between two in which least else sounds
+        None where they are too few; -inf where nothing is left in them.
+    fit_db : what chance meetings with the other sounds bring into the filters; None where no filter was fitted
+    """
+
+    overall_db: float
+    in_pauses_db: float | None
+    fit_db: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +103,7 @@ class Analysis:
     residual_range : least and greatest sample of the residual, in the mixture's own units
     limits : what could not be known or cancelled, in words
     responses : {reference: how sure its filters are}, where they were fitted
+    remnants : {reference: what may be left of it}, once the subtraction was done
     """
 
     model: MixModel
@@ -89,6 +114,7 @@ class Analysis:
     residual_range: tuple[float, float] = (0.0, 0.0)
     limits: tuple[str, ...] = field(default=())
     responses: Mapping[str, Response] = field(default_factory=dict)
+    remnants: Mapping[str, Remnant] = field(default_factory=dict)
 
     @property
     def nothing_found(self) -> bool:

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from unsum.analysis import Analysis
 from unsum.describe.mixer import Mixer, describe_mixer
 from unsum.describe.timing import describe_timing
-from unsum.engine import Progress
 from unsum.errors import InputError
 from unsum.estimators.frames import FrameFit, fit_frames
 from unsum.model import TimeWarp
 from unsum.problem import Problem
+from unsum.progress import Progress
 
 # A frame tells the gain where it is known to this, or not at all.
 _KNOWN_DB = 3.0

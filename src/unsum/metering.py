@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.analysis import Analysis, null_depth_db
-from unsum.engine import Progress, Subtracted, subtract
+from unsum.engine import Subtracted, subtract
 from unsum.problem import Problem, as_float
+from unsum.progress import Progress
+from unsum.remnant import MomentMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class SubtractionMeter:
         # mixture, residual, then image and agreement of each reference
         self._seconds: list[NDArray[np.float64]] = []
         self._open = np.zeros(2 + 2 * len(self._names))
+        self._moments = MomentMeter(self._names, sample_rate=self._rate)
 
     def add(self, block: Subtracted) -> None:
         """Take the next block."""
@@ -69,6 +72,7 @@ class SubtractionMeter:
             top = (1 << (self._bits - 1)) - 1
             self._n_clipped += int(np.count_nonzero((block.mixture >= top) | (block.mixture <= -top - 1)))
         mixture, residual = as_float(block.mixture, self._bits), as_float(block.residual, self._bits)
+        self._moments.add(residual, block.images)
         whole = (block.start // self._rate + 1) * self._rate - block.start
         edges = [0, *range(whole, block.mixture.shape[1], self._rate), block.mixture.shape[1]]
         for a, b in pairwise(edges):
@@ -92,7 +96,7 @@ class SubtractionMeter:
         return Levels(table[0], table[1], images, agreement, self._n_clipped)
 
     def analysis(self, analysis: Analysis) -> Analysis:
-        """The analysis with what was measured: null depth and image levels where a reference sounds, and the range."""
+        """The analysis with what was measured: null depth, images and remnants where a reference sounds, and range."""
         levels = self.levels()
         sounds = np.zeros(len(levels.mixture), bool)
         for image in levels.images.values():
@@ -104,9 +108,12 @@ class SubtractionMeter:
             else finding
             for name, finding in analysis.references.items()
         }
+        parts = {name: analysis.model.contributions[name] for name in self._names}
+        unknowns = {name: 0 if part.exact_gains else part.filters[0].size for name, part in parts.items()}
         return replace(
             analysis,
             references=told,
+            remnants=self._moments.remnants(unknowns),
             null_db=null_depth_db(float(levels.residual[sounds].sum()), mixture),
             samples=self._samples,
             residual_range=self._range,

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from unsum.dsp.equaliser import band_sections
 from unsum.dsp.transforms import fast_length, irfft, rfft
-from unsum.engine import Progress
 from unsum.errors import UsageError
 from unsum.media.encode import OutputAudio
 from unsum.media.probe import parse_address
@@ -27,6 +26,7 @@ from unsum.media.stems import StemWriter
 from unsum.media.stored import DoesNotFit, as_stored
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import AudioSource, ResampledSource, as_float
+from unsum.progress import Progress
 from unsum.removal import images_beside
 from unsum.rendering import Rendering, Silence, rendered
 from unsum.scene import Reverb, Scene, SceneTrack, check_band

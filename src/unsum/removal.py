@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from unsum.analysis import Analysis
-from unsum.engine import Progress, subtract
+from unsum.engine import subtract
 from unsum.errors import UsageError
 from unsum.media.decode import CopiedPacket, DecodedFrame, DecodeReport, read_frames
 from unsum.media.encode import AUDIO_FILES, OutputAudio, output_codec
@@ -20,6 +20,7 @@ from unsum.media.stems import StemWriter
 from unsum.media.stored import DoesNotFit, as_stored
 from unsum.metering import SubtractionMeter
 from unsum.problem import AudioSource, Problem, ResampledSource
+from unsum.progress import Progress
 from unsum.reasons import with_reasons
 
 Writer = RemuxWriter | StemWriter

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.engine import AlignedAudio, Progress, Subtracted, aligned_blocks, subtract
+from unsum.engine import AlignedAudio, Subtracted, aligned_blocks, subtract
 from unsum.errors import InputError, RefusedError, UsageError
 from unsum.media.encode import AUDIO_FILES, OutputAudio, output_codec
 from unsum.media.probe import Recording, probe
@@ -20,6 +20,7 @@ from unsum.media.stems import StemWriter
 from unsum.media.stored import DoesNotFit, as_stored
 from unsum.model import MixModel
 from unsum.problem import AudioSource, Problem, as_float
+from unsum.progress import Progress
 from unsum.removal import (
     Packets,
     images_beside,

@@ -134,3 +134,67 @@ def test_an_image_that_is_there_is_refused_before_the_work(folder, tmp_path, cap
     command = ["remove", str(folder / "party.mkv"), str(folder / "song's (1) 😀.flac"), "--images"]
     assert run([*command, "-o", str(tmp_path / "t.flac")]) == 5
     assert [path.name for path in tmp_path.iterdir()] == ["t.song's (1) 😀.wav"]
+
+
+@pytest.fixture
+def namesakes(sounds, tmp_path):
+    """Two recordings that differ in their suffix only, with a song in each of them."""
+    song, talk = sounds
+    for name, gain in (("mix.wav", 1), ("mix.aiff", -1)):
+        mixed = talk[:, : 4 * RATE] + gain * song[:, : 4 * RATE]
+        soundfile.write(tmp_path / name, mixed.T.astype(np.int16), RATE, subtype="PCM_16")
+    soundfile.write(tmp_path / "song.wav", song[:, : 4 * RATE].T.astype(np.int16), RATE, subtype="PCM_16")
+    return tmp_path
+
+
+def test_what_was_found_of_a_recording_outlives_its_namesake(namesakes, capsys):
+    def remove(*arguments: str) -> int:
+        return run(
+            ["remove", *(str(namesakes / name) for name in arguments[:2]), "--max-rung", "exact", *arguments[2:]]
+        )
+
+    session = namesakes / "mix.unsum.mix.json"
+    assert remove("mix.wav", "song.wav", "-q") == 0
+    kept = session.read_bytes()
+    for how in ([], ["-y"]):
+        capsys.readouterr()
+        assert remove("mix.aiff", "song.wav", *how) == 5
+        told = capsys.readouterr().err
+        assert f"{session} is of mix.wav, not of mix.aiff, and stays" in told
+        assert told.count("\n") == 1
+    assert session.read_bytes() == kept
+    assert not (namesakes / "mix.unsum.aiff").exists()
+    # Both ways out, and its own recording once more.
+    assert remove("mix.aiff", "song.wav", "-q", "--no-sidecar") == 0
+    assert remove("mix.aiff", "song.wav", "-q", "-o", str(namesakes / "other.aiff")) == 0
+    assert session.read_bytes() == kept
+    assert remove("mix.aiff", "song.wav", "-q", "-y") == 5
+    assert remove("mix.wav", "song.wav", "-q", "-y") == 0
+
+
+def test_an_output_that_is_named_again_is_written_over_with_its_session(namesakes):
+    for name in ("mix.wav", "mix.aiff"):
+        command = ["remove", str(namesakes / name), str(namesakes / "song.wav"), "--max-rung", "exact", "-q", "-y"]
+        assert run([*command, "-o", str(namesakes / "out.wav")]) == 0
+    assert json.loads((namesakes / "out.mix.json").read_text())["mixture"]["file"] == "mix.aiff"
+
+
+def test_how_far_down_the_song_is_bounds_the_truth(tmp_path, capsys):
+    """Talk with pauses over a song that was filtered: the residual is taken apart with the truth."""
+    rng = np.random.default_rng(3)
+    rate, n = 16000, 16000 * 16
+    song = scenes.music_like(rng, n, channels=1, rate=rate, peak=8000) / 32768
+    speaking = np.arange(n) / rate % 1.6 > 0.4
+    talk = 0.1 * rng.standard_normal((1, n)) * speaking
+    heard = np.convolve(song[0], rng.standard_normal(64) * np.exp(-np.arange(64) / 12))[None, :n]
+    heard *= 0.3 * np.std(talk) / np.std(heard)
+    for name, sound in (("mix.wav", heard + talk), ("song.wav", song)):
+        soundfile.write(tmp_path / name, sound.T, rate, subtype="FLOAT")
+    command = ["remove", str(tmp_path / "mix.wav"), str(tmp_path / "song.wav"), "-o", str(tmp_path / "left.wav")]
+    assert run([*command, "--json", "--max-rung", "fir"]) == 0
+    bounds = json.loads(capsys.readouterr().out)["references"][0]["remnant"]
+    left, _ = soundfile.read(tmp_path / "left.wav", always_2d=True)
+    remnant_db = 10 * np.log10(np.mean((left.T - talk) ** 2) / np.mean(heard**2))
+    assert bounds["fit_db"] - 3 < remnant_db < bounds["in_pauses_db"] + 1
+    assert bounds["in_pauses_db"] < remnant_db + 6
+    assert bounds["overall_db"] > 5

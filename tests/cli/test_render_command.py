@@ -88,8 +88,8 @@ def test_quiet_says_nothing_and_silence_has_no_peak(party, tmp_path, capsys):
 
 
 WRONG = {
-    "no session": (["{folder}/lost.mix.json"], 3, "No such file"),
-    "no session by its suffix": (["{folder}/scene.txt"], 2, "give the mix.json"),
+    "no session": (["{folder}/lost.mix.json"], 3, "no such file"),
+    "no session by its suffix": ([f"{{folder}}/{NAME}"], 2, "give the mix.json"),
     "no pair": (["{session}", "--with", "other.flac"], 2, "write --with NAME=FILE"),
     "no file": (["{session}", "--with", f"{NAME}="], 2, "write --with NAME=FILE"),
     "no reference": (["{session}", "--with", "other.flac=x.flac"], 2, f"it has {NAME}"),

@@ -1,7 +1,7 @@
 """The three jobs and their tools as functions: paths in, frozen findings out."""
 
 from unsum.api.aligning import align
-from unsum.api.arguments import PathArgument, Progress
+from unsum.api.arguments import PathArgument
 from unsum.api.explaining import explain, save_explanation
 from unsum.api.looking import doctor, inspect, null
 from unsum.api.recovering import (
@@ -17,6 +17,7 @@ from unsum.api.recovering import (
 )
 from unsum.api.removing import remove, save_removal
 from unsum.api.rendering import render
+from unsum.progress import Progress
 
 __all__ = [
     "MEDIA_SUFFIXES",

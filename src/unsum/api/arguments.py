@@ -1,7 +1,5 @@
-"""What every job is called with: paths, and a callback that is told how far it is."""
+"""What every job is called with."""
 
-from collections.abc import Callable
 from os import PathLike
 
-Progress = Callable[[float, float, str], None]
 PathArgument = str | PathLike[str]

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unsum.api.arguments import PathArgument, Progress
+from unsum.api.arguments import PathArgument
 from unsum.errors import InputError, UsageError
 from unsum.media.remux import make_folder, reserve_output
+from unsum.progress import Progress
 
 if TYPE_CHECKING:
     from unsum.explanation import Explanation
@@ -57,6 +58,7 @@ def explain(
     from unsum.explanation import explain_problem
     from unsum.explanation_files import file_behind, planned_paths, session_path, write_explanation
     from unsum.removal import open_problem
+    from unsum.report.session import keep_session_of_another
 
     if images and out_dir is None:
         raise UsageError("images need a folder to be written to; give out_dir (-o DIR)")
@@ -74,8 +76,14 @@ def explain(
     folder = None if out_dir is None else Path(out_dir)
     if folder is not None:
         make_folder(folder)
+        keep_session_of_another(session_path(recording, folder), mixture=recording.path)
         inputs = [file_behind(source).path for source in (problem.mixture, *problem.references)]
-        for path in planned_paths(problem, recording, folder, images=images):
+        planned = planned_paths(problem, recording, folder, images=images)
+        if twice := next((path for path in planned if planned.count(path) > 1), None):
+            raise UsageError(
+                f"{twice.name} would be written for a track and for the whole; give the track another name"
+            )
+        for path in planned:
             reserve_output(path, overwrite=overwrite, inputs=inputs).unlink()
     explanation = explain_problem(problem, max_taps=max_taps, law=law, window_seconds=window, progress=progress)
     if folder is None:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unsum.api.arguments import PathArgument, Progress
+from unsum.api.arguments import PathArgument
+from unsum.progress import Progress
 
 if TYPE_CHECKING:
     from unsum.inspection.findings import FileFinding

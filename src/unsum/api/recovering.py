@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unsum.api.arguments import PathArgument, Progress
+from unsum.api.arguments import PathArgument
 from unsum.errors import Cancelled, UnsumError, UsageError
 from unsum.media.probe import probe
 from unsum.media.remux import make_folder, reserve_output, write_error
+from unsum.progress import Progress
 from unsum.recovery.discovery import FoundRecipe, discover_recipe
 from unsum.recovery.findings import RecoveryFinding
 from unsum.recovery.outputs import output_path, writes_stems

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unsum.api.arguments import PathArgument, Progress
+from unsum.api.arguments import PathArgument
 from unsum.errors import RefusedError, UsageError
 from unsum.media.remux import make_folder, reserve_output
+from unsum.progress import Progress
 
 if TYPE_CHECKING:
     from unsum.removal import Removal
@@ -24,6 +25,7 @@ def remove(
     min_null_db: float | None = None,
     max_rung: str = "reverb",
     exclude: Sequence[tuple[float, float]] = (),
+    speed: float | str | None = None,
     sidecar: bool = True,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -37,9 +39,12 @@ def remove(
         ``NAME.unsum.EXT`` beside the input by default.
     images : also write what each reference sounds like in the mixture
     add : keep the original stream beside the cleaned one
-    min_null_db : refuse what nulls less deep than this, on samples that were not fitted
+    min_null_db : refuse where the mixture gets less than this quieter, on samples that were not fitted to
     max_rung : the last rung to try: "exact", "gain", "fir", "clock" or "reverb"
     exclude : ranges of mixture time in seconds that nothing is fitted to
+    speed : how many percent faster the references were played than they were recorded, known to some 0.3
+        "auto" tries all up to 6 % off where nothing is heard at its own, in a minute for each hour of recording and
+        reference; so it is done unasked in recordings up to five minutes.
     sidecar : write ``NAME.mix.json`` beside the output
 
     Raises
@@ -52,6 +57,7 @@ def remove(
     from unsum.ladder import analyse
     from unsum.removal import files_of, images_beside, open_problem, write_removal
     from unsum.removal import output_path as removal_path
+    from unsum.report.session import keep_session_of_another
 
     if output is not None and out_dir is not None:
         raise UsageError("output and out_dir exclude each other; give one")
@@ -69,16 +75,20 @@ def remove(
         names = [reference.name for reference in problem.references]
         for path in images_beside(target, names).values():
             reserve_output(path, overwrite=overwrite, inputs=inputs).unlink()
+    named_again = output is not None and target.exists()  # then its session goes with what is written over
+    if sidecar and not named_again:
+        keep_session_of_another(session, mixture=recording.path)
     for path in (target, *((session, session.with_suffix(".npz")) if sidecar else ())):
         reserve_output(path, overwrite=overwrite, inputs=inputs).unlink()
-    analysis = analyse(problem, max_rung=max_rung, exclude=exclude, progress=progress)
+    analysis = analyse(problem, max_rung=max_rung, exclude=exclude, speed=speed, progress=progress)
     if analysis.nothing_found:
         reasons = "; ".join(f"{name}: {finding.reason}" for name, finding in analysis.references.items())
         raise RefusedError(f"no reference was found in {problem.mixture.name} ({reasons}); nothing was written")
     depth = min(step.null_db for step in analysis.steps if step.kept)
     if min_null_db is not None and depth > -abs(min_null_db):
         raise RefusedError(
-            f"the null depth is {depth:.1f} dB, less than the {abs(min_null_db):g} dB asked for; nothing was written"
+            f"{problem.mixture.name} would be {-depth:.1f} dB quieter, less than the {abs(min_null_db):g} dB "
+            "asked for; nothing was written"
         )
     removal = write_removal(
         problem, recording, analysis, output=target, images=images, add=add, overwrite=overwrite, progress=progress

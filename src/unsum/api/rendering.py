@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unsum.api.arguments import PathArgument, Progress
+from unsum.api.arguments import PathArgument
 from unsum.errors import InputError, UsageError
 from unsum.media.probe import probe
 from unsum.media.remux import make_folder, reserve_output
+from unsum.progress import Progress
 
 if TYPE_CHECKING:
     from unsum.media.source import FileSource
@@ -56,6 +57,8 @@ def render(
     if output is not None and out_dir is not None:
         raise UsageError("output and out_dir exclude each other; give one")
     path = Path(session)
+    if not path.exists():
+        raise InputError(f"no such file: {path}")
     if path.suffix.lower() == ".toml":
         if replacements or onto is not None:
             raise UsageError("a scene names its own tracks and makes a new mix; --with and --onto are for a mix.json")

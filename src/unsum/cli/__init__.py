@@ -8,11 +8,14 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from unsum import __version__
-from unsum.errors import UnsumError
+from unsum.cli.talk import say
+from unsum.errors import UnsumError, UsageError
 
 COMMANDS = {
     "recover": ("recover_command", "Untangle the streams of a recording; copy the video."),
@@ -47,6 +50,10 @@ class _LazyGroup(click.Group):
 def group() -> None:
     """Take a mix apart with what you already have.
 
+    FILE#a:1 is the second audio stream of a file, FILE#a:1[FL,FR] two channels
+    of it. A name that begins with a dash is written ./-name, or goes behind --.
+    Nothing is overwritten without -y, and inputs never.
+
     Exit codes: 0 done, 1 internal error, 2 usage, 3 cannot read or write,
     4 refused, 5 output exists, 6 some of many failed, 130 interrupted.
     """
@@ -69,6 +76,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command line; give its exit code."""
     try:
+        _check_dashes(arguments)
         result = group.main(arguments, prog_name="unsum", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
@@ -77,15 +85,14 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("unsum: interrupted; nothing half written was kept", err=True)
+        say("unsum: interrupted; nothing half written was kept")
         return 130
     except UnsumError as error:
-        # One line, whatever the names in it.
-        click.echo(f"unsum: {' '.join(str(error).splitlines())}", err=True)
+        say(f"unsum: {error}")
         return error.exit_code
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            click.echo(f"unsum: {error.filename or 'standard output'}: {error.strerror}", err=True)
+            say(f"unsum: {error.filename or 'standard output'}: {error.strerror}")
             return 3
         # The reader of our output has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,9 +100,22 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("UNSUM_TRACEBACK"):
             raise
-        click.echo(
+        say(
             f"unsum: internal error: {type(error).__name__}: {error}; "
-            "set UNSUM_TRACEBACK=1 and run again for the details to report",
-            err=True,
+            "set UNSUM_TRACEBACK=1 and run again for the details to report"
         )
         return 1
+
+
+def _check_dashes(arguments: Sequence[str]) -> None:
+    """Refuse what a parser would take otherwise than it is meant: -vocals.flac is -v and -o cals.flac to it."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        if argument == "-":
+            raise UsageError(
+                "files are read more than once, so '-' for standard input or output cannot be used; name a file"
+            )
+        file = Path(argument.partition("#a:")[0])
+        if argument.startswith("-") and file.suffix and file.is_file():
+            raise UsageError(f"{argument} is a file but reads like options; write ./{argument}, or put it behind --")

@@ -7,7 +7,14 @@ import click
 PATH = click.Path(path_type=Path, readable=False)
 
 
-@click.command(name="explain")
+EXAMPLES = """\b
+Examples:
+  unsum explain mix.wav drums.wav bass.wav keys.wav
+  unsum explain mix.wav *.flac -v -o found      writes found/mix.mix.json
+"""
+
+
+@click.command(name="explain", epilog=EXAMPLES)
 @click.argument("mixture", metavar="MIX")
 @click.argument("stems", nargs=-1, required=True, metavar="STEM...")
 @click.option(
@@ -50,7 +57,7 @@ def explain_command(
     from unsum.cli.progress import ProgressDisplay
     from unsum.report.explanation import explanation_json, explanation_text
 
-    with ProgressDisplay(quiet=quiet or as_json) as display:
+    with ProgressDisplay(quiet=quiet) as display:
         explanation = api.explain(
             mixture,
             stems,

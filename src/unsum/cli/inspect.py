@@ -17,22 +17,29 @@ def inspect_command(files: tuple[Path, ...], all_pairs: bool, as_json: bool) -> 
     Every stream is decoded from start to end and measured: levels, silence,
     samples at full scale, gaps, damage, signs of a lossy past; and for each two
     streams, which channel is contained in which, with what gain, how exactly.
+    Nothing is written.
     """
     from unsum import api
+    from unsum.cli.progress import ProgressDisplay
+    from unsum.cli.talk import say
     from unsum.report.inspection import inspection_text, inspections_json
 
     outcomes = []
     failed: list[UnsumError] = []
-    for number, path in enumerate(files):
-        try:
-            outcomes.append((str(path), found := api.inspect(path)))
-        except UnsumError as error:
-            click.echo(f"unsum: {error}", err=True)
-            outcomes.append((str(path), error))
-            failed.append(error)
-            continue
-        if not as_json:
-            click.echo(("\n" if number else "") + inspection_text(found, all_pairs=all_pairs))
+    with ProgressDisplay(quiet=False) as display:
+        for number, path in enumerate(files):
+            try:
+                outcomes.append((str(path), found := api.inspect(path, progress=display.start(path))))
+            except UnsumError as error:
+                with display.paused():
+                    say(f"unsum: {error}")
+                outcomes.append((str(path), error))
+                failed.append(error)
+            else:
+                if not as_json:
+                    with display.paused():
+                        click.echo(("\n" if number else "") + inspection_text(found, all_pairs=all_pairs))
+            display.finish(path)
     if as_json:
         click.echo(inspections_json(outcomes))
     if failed:

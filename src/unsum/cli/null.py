@@ -1,5 +1,7 @@
 """``unsum null``."""
 
+from pathlib import Path
+
 import click
 
 
@@ -15,13 +17,16 @@ def null_command(a: str, b: str, align: bool, min_null_db: float | None, as_json
     """How deep do two files cancel: as a number, per octave band, over time.
 
     A and B are FILE, FILE#a:1 (its second audio stream) or FILE#a:1[FL,FR] (two
-    channels of it). They are compared from the first decoded sample of each.
+    channels of it). They are compared from the first decoded sample of each:
+    what is left of A - B over A, in dB. Nothing is written.
     """
     from unsum import api
+    from unsum.cli.progress import ProgressDisplay
     from unsum.errors import RefusedError
     from unsum.report.null import null_json, null_text
 
-    finding = api.null(a, b, align=align)
+    with ProgressDisplay(quiet=False) as display:
+        finding = api.null(a, b, align=align, progress=display.start(Path(a)))
     click.echo(null_json(finding) if as_json else null_text(finding))
     if min_null_db is not None and not finding.reaches(min_null_db):
         reached = "there is none" if finding.null_db is None else f"it is {finding.null_db:.1f} dB"

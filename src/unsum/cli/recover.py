@@ -7,6 +7,7 @@ import click
 
 if TYPE_CHECKING:
     from unsum.api import Plan
+    from unsum.cli.progress import ProgressDisplay
 
 RECIPE_HELP = """\b
 A recipe is a TOML file that says what was summed into each audio stream:
@@ -78,6 +79,7 @@ def recover_command(
 
     from unsum import api
     from unsum.cli.progress import ProgressDisplay
+    from unsum.cli.talk import say
     from unsum.errors import UnsumError, UsageError
     from unsum.report.recovery import (
         error_lines,
@@ -95,7 +97,7 @@ def recover_command(
     if dry_run or export_ffmpeg:
         api.check_batch(paths, output=output, out_dir=out_dir, write_recipe=write_recipe)
         plans, failed = [], []
-        with ProgressDisplay(quiet=quiet) as display:
+        with ProgressDisplay(quiet=quiet, in_seconds=True) as display:
             for path in paths:
                 tell = display.start(path)
                 try:
@@ -105,18 +107,24 @@ def recover_command(
                         api.save_recipe(write_recipe, plan.recipe, found, overwrite=overwrite, inputs=kept)
                     if export_ffmpeg:
                         _show_ffmpeg(
-                            plan, compression_level=compression_level, keep_streams=keep_streams, progress=tell
+                            plan,
+                            display,
+                            compression_level=compression_level,
+                            keep_streams=keep_streams,
+                            progress=tell,
                         )
                     elif as_json:
                         plans.append(plan_dict(plan, found))
                     else:
-                        click.echo(plan_text(plan, found))
+                        with display.paused():
+                            click.echo(plan_text(plan, found))
                 except UnsumError as error:
                     if len(paths) == 1 and not as_json:
                         raise
                     failed.append(error)
                     plans.append(failure_dict(path, error))
-                    click.echo(f"unsum: {path.name}: {error}", err=True)
+                    with display.paused():
+                        say(f"unsum: {path.name}: {error}")
                 display.finish(path)
         if as_json:
             click.echo(json.dumps({"files": plans}, indent=1, ensure_ascii=False))
@@ -124,18 +132,19 @@ def recover_command(
 
     def finished(outcome: "api.Outcome") -> None:
         display.finish(outcome.input)
-        if outcome.error is not None:
-            if as_json and len(paths) == 1:
-                click.echo(f"unsum: {outcome.error}", err=True)
-            elif len(paths) > 1 and not quiet:
-                click.echo(f"{outcome.input.name}: failed (see the end)", err=True)
-        elif outcome.finding is not None and not quiet:
-            if not as_json:
-                click.echo(finding_text(outcome.finding, verbose=verbose))
-            for line in warning_lines(outcome.finding, name=outcome.input.name if len(paths) > 1 else ""):
-                click.echo(line, err=True)
+        with display.paused():
+            if outcome.error is not None:
+                if as_json and len(paths) == 1:
+                    say(f"unsum: {outcome.error}")
+                elif len(paths) > 1 and not quiet:
+                    say(f"{outcome.input.name}: failed (see the end)")
+            elif outcome.finding is not None and not quiet:
+                if not as_json:
+                    click.echo(finding_text(outcome.finding, verbose=verbose))
+                for line in warning_lines(outcome.finding, name=outcome.input.name if len(paths) > 1 else ""):
+                    click.echo(line, err=True)
 
-    with ProgressDisplay(quiet=quiet or as_json) as display:
+    with ProgressDisplay(quiet=quiet, in_seconds=True) as display:
         outcomes = api.recover_all(
             paths,
             jobs=jobs,
@@ -158,15 +167,18 @@ def recover_command(
             raise failed[0]
         return failed[0].exit_code if failed else 0
     if failed:
-        click.echo("\n".join(error_lines(outcomes)), err=True)
+        for line in error_lines(outcomes):
+            say(line)
         return 6
     return 0
 
 
-def _show_ffmpeg(plan: "Plan", **options: Any) -> None:
+def _show_ffmpeg(plan: "Plan", display: "ProgressDisplay", **options: Any) -> None:
+    from unsum.cli.talk import say
     from unsum.export.ffmpeg import export_command, shell_command
 
     export = export_command(plan, **options)
-    click.echo(shell_command(export.command))
-    for caveat in export.caveats:
-        click.echo(f"note: {caveat}", err=True)
+    with display.paused():
+        click.echo(shell_command(export.command))
+        for caveat in export.caveats:
+            say(f"note: {caveat}")

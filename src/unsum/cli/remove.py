@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from unsum.cli.speed import speed_option
+
 PATH = click.Path(path_type=Path, readable=False)
 
 
@@ -27,20 +29,30 @@ def _seconds(time: str) -> float:
     return total
 
 
-@click.command(name="remove")
+EXAMPLES = """\b
+Examples:
+  unsum remove party.mp4 song.flac              writes party.unsum.mp4
+  unsum remove party.mp4 song.flac -o talk.wav  only the cleaned sound
+  unsum remove "call.mkv#a:1" jingle.mp3        of its second audio stream
+"""
+
+
+@click.command(name="remove", epilog=EXAMPLES)
 @click.argument("mixture", metavar="MIX")
 @click.argument("references", nargs=-1, required=True, metavar="REF...")
 @click.option("-o", "--output", type=PATH, help="The file to write. [default: MIX.unsum.EXT]")
 @click.option("--out-dir", type=PATH, help="The folder to write to; made if missing.")
 @click.option("--images", is_flag=True, help="Also write what each reference sounds like in MIX.")
 @click.option("--add", is_flag=True, help="Keep the original stream beside the cleaned one.")
-@click.option("--min-null", "min_null_db", type=float, metavar="DB", help="Refuse (exit 4) what nulls less deep.")
+@click.option(
+    "--min-null", "min_null_db", type=float, metavar="DB", help="Refuse (exit 4) if MIX gets quieter by less."
+)
 @click.option(
     "--max-rung",
     type=click.Choice(["exact", "gain", "fir", "clock", "reverb"]),
     default="reverb",
     show_default=True,
-    help="The last rung of the ladder to try.",
+    help="How far to go: integers, gains, short filters, clocks, rooms.",
 )
 @click.option(
     "--exclude",
@@ -49,7 +61,10 @@ def _seconds(time: str) -> float:
     type=TimeRange(),
     help="Fit nothing to this stretch of MIX, e.g. 1:30-2:10; may be repeated.",
 )
-@click.option("--sidecar/--no-sidecar", default=True, help="Write NAME.mix.json beside the output.")
+@speed_option
+@click.option(
+    "--sidecar/--no-sidecar", default=True, help="Write what was found to NAME.mix.json beside the output, or not."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 @click.option("-y", "--overwrite", is_flag=True, help="Overwrite what is there.")
 @click.option("-q", "--quiet", is_flag=True, help="Only errors.")
@@ -64,6 +79,7 @@ def remove_command(
     min_null_db: float | None,
     max_rung: str,
     exclude: tuple[tuple[float, float], ...],
+    speed: float | str | None,
     sidecar: bool,
     as_json: bool,
     overwrite: bool,
@@ -73,13 +89,14 @@ def remove_command(
     """Take known sounds out of a recording, keep the rest.
 
     MIX and each REF are FILE, FILE#a:1 or FILE#a:1[FL,FR]. REF is found in MIX
-    wherever it begins, by its own clock. A video input keeps its video.
+    wherever it begins, by its own clock. A video input keeps its video. If no
+    REF is found, nothing is written, and the exit code is 4.
     """
     from unsum import api
     from unsum.cli.progress import ProgressDisplay
     from unsum.report.removal import removal_json, removal_text
 
-    with ProgressDisplay(quiet=quiet or as_json) as display:
+    with ProgressDisplay(quiet=quiet) as display:
         removal = api.remove(
             mixture,
             references,
@@ -90,6 +107,7 @@ def remove_command(
             min_null_db=min_null_db,
             max_rung=max_rung,
             exclude=exclude,
+            speed=speed,
             sidecar=sidecar,
             overwrite=overwrite,
             progress=display.start(Path(mixture)),

@@ -8,7 +8,16 @@ import click
 PATH = click.Path(path_type=Path, readable=False)
 
 
-@click.command(name="render")
+EXAMPLES = """\b
+Examples:
+  unsum render party.unsum.mix.json     what was taken out, summed
+  unsum render party.unsum.mix.json --with song.flac=other.flac
+  unsum render party.unsum.mix.json --onto party.unsum.mp4
+  unsum render song.toml -o mix.flac    a mix from its tracks
+"""
+
+
+@click.command(name="render", epilog=EXAMPLES)
 @click.argument("session", metavar="SESSION.mix.json|SCENE.toml", type=PATH)
 @click.option("-o", "--output", type=PATH, help="The file to write. [default: SESSION.render.wav, SCENE.wav]")
 @click.option("--out-dir", type=PATH, help="The folder to write to; made if missing.")
@@ -48,7 +57,7 @@ def render_command(
     from unsum.cli.progress import ProgressDisplay
     from unsum.report.rendering import rendering_json, rendering_text
 
-    with ProgressDisplay(quiet=quiet or as_json) as display:
+    with ProgressDisplay(quiet=quiet) as display:
         rendering = api.render(
             session,
             replacements=_by_name(replacements, session),

@@ -21,8 +21,8 @@ from unsum.layouts import layout_name
 from unsum.media.encode import OutputAudio
 from unsum.media.remux import CONTAINERS
 from unsum.media.timeline import Discontinuity
+from unsum.progress import Progress
 from unsum.recovery.algebra import Algebra
-from unsum.recovery.aligned import Progress
 from unsum.recovery.outputs import writes_stems, written_paths
 from unsum.recovery.plan import Plan
 from unsum.recovery.recover import measure_recording

@@ -1,7 +1,7 @@
 """How deep do two files cancel: the difference as a number, per octave band, and over time."""
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from os import PathLike
@@ -16,10 +16,9 @@ from unsum.inspection.bands import BandMeter
 from unsum.inspection.samples import on_grid, without_infinities
 from unsum.media.decode import DecodedFrame, DecodeReport, read_frames, sample_dtype
 from unsum.media.probe import AudioStream, parse_address, probe
+from unsum.progress import Progress
 from unsum.streams.arithmetic import Grid, StreamFormat
 from unsum.streams.assembly import Assembler
-
-Progress = Callable[[float, float, str], None]
 
 _BLOCK = 1 << 16
 _LAG_WINDOW = 1 << 20

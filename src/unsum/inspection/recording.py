@@ -1,6 +1,6 @@
 """One file, read once from its start to its end: every stream measured, and all against each other."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,11 +14,10 @@ from unsum.inspection.findings import Containment, FileFinding, StreamFinding
 from unsum.inspection.streams import StreamMeter
 from unsum.media.decode import DecodedFrame, DecodeReport, read_frames, sample_dtype
 from unsum.media.probe import AudioStream, Recording, probe
+from unsum.progress import Progress
 from unsum.streams.arithmetic import Grid, StreamFormat
 from unsum.streams.assembly import AlignedBlock, Assembler, NotInterleavedError
 from unsum.streams.offsets import WINDOW, OffsetMeter, any_channels
-
-Progress = Callable[[float, float, str], None]
 
 MAX_LAG_SECONDS = 0.5
 MAX_LEAD_SECONDS = 15.0

@@ -1,6 +1,6 @@
 """The streams of a file as aligned blocks, in one demux pass where that can be done."""
 
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from pathlib import Path
 
 from unsum.media.decode import CopiedPacket, DecodeReport, read_frames, sample_dtype
@@ -9,8 +9,6 @@ from unsum.streams.assembly import BLOCK_SAMPLES, AlignedBlock, Assembler
 
 # One stream this much ahead of another: the file is not interleaved, or one has ended.
 MAX_LEAD_SECONDS = 15.0
-
-Progress = Callable[[float, float, str], None]
 
 
 def start_sample(stream: AudioStream) -> int:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from unsum.errors import RefusedError
 from unsum.media.decode import DecodeReport
 from unsum.media.probe import Recording, probe
-from unsum.recovery.aligned import Progress, aligned_items
+from unsum.progress import Progress
+from unsum.recovery.aligned import aligned_items
 from unsum.recovery.look import FirstLook, first_look
 from unsum.streams.arithmetic import channel_extremes
 from unsum.streams.assembly import AlignedBlock, NotInterleavedError

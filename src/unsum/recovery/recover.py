@@ -13,8 +13,8 @@ from unsum.media.decode import CopiedPacket, DecodeReport
 from unsum.media.encode import OutputAudio
 from unsum.media.remux import RemuxWriter, reserve_output
 from unsum.media.stems import StemWriter
+from unsum.progress import Progress
 from unsum.recovery.algebra import Algebra
-from unsum.recovery.aligned import Progress
 from unsum.recovery.findings import RecoveryFinding, Verification
 from unsum.recovery.outcome import contradiction, finding_of
 from unsum.recovery.outputs import (

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from unsum.errors import OutputError
 from unsum.media.decode import DecodeReport, sample_dtype
 from unsum.media.probe import AudioStream, probe
-from unsum.recovery.aligned import Progress, aligned_items, start_sample
+from unsum.progress import Progress
+from unsum.recovery.aligned import aligned_items, start_sample
 from unsum.recovery.findings import Verification
 from unsum.recovery.untangle import BlockDigest, checksums, remix_forms, whole_passages
 from unsum.streams.arithmetic import Columns, Composition, Grid, StreamFormat

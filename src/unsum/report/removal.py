@@ -5,7 +5,7 @@ import math
 import textwrap
 from typing import Any
 
-from unsum.analysis import Analysis, Step
+from unsum.analysis import Analysis, Remnant, Step
 from unsum.describe.mixer import Mixer, describe_mixer, mixer_words
 from unsum.describe.timing import Timing, describe_timing, jump_words, timing_words
 from unsum.removal import Removal
@@ -13,6 +13,8 @@ from unsum.timecode import clock_time
 
 WIDTH = 79
 _MOST_JUMPS = 8
+# Less deep than this, what is left is other sounds even where they are softest.
+_DROWNED_DB = -6.0
 
 
 def removal_text(removal: Removal, *, verbose: bool = False) -> str:
@@ -34,6 +36,10 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
             timing, mixer = describe(analysis, name)
             words = "; ".join((*timing_words(timing), *mixer_words(mixer)))
             lines += textwrap.wrap(words, WIDTH, initial_indent="  ", subsequent_indent="  ")
+            if remnant := _remnant_words(analysis, name):
+                lines += textwrap.wrap(remnant, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    if analysis.model.present:
+        lines += textwrap.wrap(left_sentence(removal), WIDTH, subsequent_indent="  ")
     for limit in analysis.limits:
         lines += textwrap.wrap(f"limit: {limit}", WIDTH, subsequent_indent="  ")
     if removal.output is not None:
@@ -67,13 +73,34 @@ def describe(analysis: Analysis, name: str) -> tuple[Timing, Mixer]:
     return timing, mixer
 
 
+def _remnant_words(analysis: Analysis, name: str) -> str | None:
+    """The bounds of what may be left of a reference that was filtered; None where there are none to tell."""
+    remnant = analysis.remnants.get(name)
+    if remnant is None or remnant.fit_db is None or not math.isfinite(remnant.fit_db):
+        return None
+    return (
+        f"what is left is {_beside(remnant.overall_db)} its image, other sounds included; chance meetings with those "
+        f"alone leave something {_beside(remnant.fit_db)} it"
+    )
+
+
 def _step_line(step: Step) -> str:
-    kept = "kept" if step.kept else "undone: no better"
-    return f"  {step.rung:7} {_depth(step.null_db_before):>10} -> {_depth(step.null_db):>10}   {kept}"
+    before, after = step.null_db_before, step.null_db
+    digits = _telling_digits(before, after)
+    outcome = "kept" if step.kept else "undone: too little to be sure" if after < before else "undone: no better"
+    return f"  {step.rung:7} {_depth(before, digits):>10} -> {_depth(after, digits):>10}   {outcome}"
 
 
-def _depth(null_db: float) -> str:
-    return "nothing" if null_db == -math.inf else f"{null_db:.1f} dB"
+def _telling_digits(before: float, after: float) -> int:
+    """As many as show the difference that decided."""
+    difference = round(abs(before - after), 6)
+    if not math.isfinite(difference) or difference >= 0.1:
+        return 1
+    return 2 if difference >= 0.01 else 3
+
+
+def _depth(null_db: float, digits: int = 1) -> str:
+    return "nothing" if null_db == -math.inf else f"{null_db + 0.0:.{digits}f} dB"
 
 
 def reference_sentence(removal: Removal, name: str) -> str:
@@ -88,33 +115,62 @@ def reference_sentence(removal: Removal, name: str) -> str:
     level = ""
     if finding.image_db is not None:
         level = _level_words(finding.image_db)
-    how = "" if removal.problem.mixture.bits is None else ", in integers"
-    exact = f"; the subtraction is exact{how}" if part.exact_gains else ""
-    return f"{name} is in {mixture} {where}{level}; removed: {removed_words(analysis)}{exact}."
+    if part.exact_gains:
+        how = "" if removal.problem.mixture.bits is None else ", in integers"
+        return f"{name} is in {mixture} {where}{level}; the subtraction is exact{how}."
+    remnant = analysis.remnants.get(name)
+    softer = "" if remnant is None else f"; {softer_words(remnant)}"
+    return f"{name} is in {mixture} {where}{level}{softer}."
+
+
+def _beside(level_db: float) -> str:
+    return f"{abs(level_db):.1f} dB {'below' if level_db < 0 else 'above'}"
 
 
 def _level_words(image_db: float) -> str:
     if abs(image_db) < 0.05:
         return ", as loud as all of it"
-    return f", {abs(image_db):.1f} dB {'below' if image_db < 0 else 'above'} it all"
+    return f", {_beside(image_db)} it all"
 
 
-def removed_words(analysis: Analysis) -> str:
-    """How far down the references were taken, from what is left on held-out samples."""
-    kept = [step for step in analysis.steps if step.kept]
-    if not kept:
-        return "nothing"
-    if kept[-1].null_db == -math.inf:
-        return "nothing is left"
-    return f"what is left is {kept[-1].null_db:.1f} dB of the recording, other sounds included"
+def softer_words(remnant: Remnant) -> str:
+    """How far down a reference was taken, as far as that can be told beside other sounds."""
+    pauses_db = remnant.in_pauses_db
+    if pauses_db is None:
+        return "it sounds for too short to tell how much softer it is now"
+    if pauses_db == -math.inf:
+        return "where nothing else sounds, nothing of it is left"
+    if pauses_db > _DROWNED_DB:
+        return "other sounds are too loud all along to tell how much softer it is now"
+    return f"where least else sounds it is at least {-pauses_db:.1f} dB softer now"
+
+
+def left_sentence(removal: Removal) -> str:
+    """What became of the whole recording, on samples that were not fitted to."""
+    analysis, mixture = removal.analysis, removal.problem.mixture.name
+    names = " and ".join(analysis.model.present)
+    one = len(analysis.model.present) == 1
+    null_db = kept_null_db(analysis)
+    sounds = "sounds" if one else "sound"
+    if null_db == -math.inf:
+        return f"Where {names} {sounds}, nothing is left of {mixture}."
+    quieter = f"{-null_db:.{1 if null_db < -0.1 else 2}f} dB quieter"
+    fitted = not all(part.exact_gains for part in analysis.model.contributions.values() if part.present)
+    missed = f", and what the filters missed of {names}" if fitted else ""
+    return (
+        f"Where {names} {sounds}, {mixture} is {quieter} now; what is left there are all other sounds, such as "
+        f"talk{missed}."
+    )
+
+
+def kept_null_db(analysis: Analysis) -> float:
+    """What is left over the mixture on held-out samples, by the last rung that was kept; 0 if none was."""
+    return next((step.null_db for step in reversed(analysis.steps) if step.kept), 0.0)
 
 
 def removal_json(removal: Removal) -> str:
     """One object for a whole call."""
     analysis = removal.analysis
-
-    def number(value: float) -> float | None:
-        return value if math.isfinite(value) else None
 
     references: list[dict[str, Any]] = []
     for name, part in analysis.model.contributions.items():
@@ -136,9 +192,10 @@ def removal_json(removal: Removal) -> str:
                 "gain_db": mixer.gain_db,
                 "polarity": mixer.polarity,
                 "pan_degrees": mixer.pan_degrees,
-                "image_db": None if finding.image_db is None else number(finding.image_db),
+                "image_db": None if finding.image_db is None else _known(finding.image_db),
                 "taps": part.n_taps,
                 "exact": bool(part.exact_gains),
+                "remnant": _remnant_dict(analysis.remnants.get(name)),
             }
         references.append(entry)
     return json.dumps(
@@ -146,9 +203,9 @@ def removal_json(removal: Removal) -> str:
             "mixture": removal.problem.mixture.name,
             "output": str(removal.output) if removal.output else None,
             "images": {name: str(path) for name, path in removal.images.items()},
-            "null_db": number(analysis.null_db),
+            "null_db": _known(analysis.null_db),
             "steps": [
-                {"rung": s.rung, "kept": s.kept, "null_db": number(s.null_db), "remarks": list(s.remarks)}
+                {"rung": s.rung, "kept": s.kept, "null_db": _known(s.null_db), "remarks": list(s.remarks)}
                 for s in analysis.steps
             ],
             "references": references,
@@ -157,3 +214,16 @@ def removal_json(removal: Removal) -> str:
         indent=1,
         ensure_ascii=False,
     )
+
+
+def _remnant_dict(remnant: Remnant | None) -> dict[str, float | None] | None:
+    return remnant and {
+        "overall_db": _known(remnant.overall_db),
+        "in_pauses_db": _known(remnant.in_pauses_db),
+        "fit_db": _known(remnant.fit_db),
+    }
+
+
+def _known(value: float | None) -> float | None:
+    """None for what is not known, and for the -inf of nothing left, which JSON has no number for."""
+    return value if value is not None and math.isfinite(value) else None

@@ -26,15 +26,25 @@ from unsum.describe.eq import Equalisation
 from unsum.describe.mixer import describe_mixer
 from unsum.describe.room import Room
 from unsum.describe.timing import describe_timing
-from unsum.errors import InputError, UsageError
+from unsum.errors import InputError, OutputExistsError, UsageError
 from unsum.media.remux import reserve_output, write_error
 from unsum.report.effects_json import known
 from unsum.report.fields import Fields, damaged
 from unsum.report.mix_json import SCHEMA, Arrays, RecordedFile, Session, document_session, session_document
 
-__all__ = ["RecordedFile", "Session", "load_session", "mix_schema", "record_file", "recorded_path", "save_session"]
+__all__ = [
+    "RecordedFile",
+    "Session",
+    "keep_session_of_another",
+    "load_session",
+    "mix_schema",
+    "record_file",
+    "recorded_path",
+    "save_session",
+]
 
 _SUFFIX = ".json"
+_SCHEMA_FAMILY = "unsum/mix/"
 
 # Of the channels of a reference, and of its image in those of the mixture.
 Energies = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -85,6 +95,28 @@ def recorded_path(session: Path, recorded: RecordedFile) -> Path:
     if recorded.blake2b is not None and _file_hash(path) != recorded.blake2b:
         raise InputError(f"{path} is not the file that {session.name} was made from; put that back or name it")
     return path
+
+
+def keep_session_of_another(path: Path, *, mixture: Path) -> None:
+    """Refuse a path at which there is the session of another mixture, also where overwriting was asked for.
+
+    ``take.opus`` and ``take.aiff`` have one name but for their suffix, and so would their sessions.
+
+    Raises
+    ------
+    OutputExistsError
+        If what is there tells of another file; anything else that is there is left to `save_session`.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+        other = path.parent / document["mixture"]["file"]
+        is_ours = str(document["schema"]).startswith(_SCHEMA_FAMILY)
+    except (OSError, ValueError, RecursionError, TypeError, LookupError):
+        return
+    if is_ours and other.resolve() != mixture.resolve():
+        raise OutputExistsError(
+            f"{path} is of {other.name}, not of {mixture.name}, and stays; write to another name or folder"
+        )
 
 
 def save_session(
