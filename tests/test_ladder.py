@@ -188,3 +188,17 @@ def test_a_muted_song_is_not_subtracted_where_it_is_not_heard(rng):
     assert np.array_equal(left[:, quiet], mixture[:, quiet])
     depth = np.sum((left - talk)[:, loud].astype(float) ** 2) / np.sum(heard[:, loud] ** 2)
     assert 10 * np.log10(depth) < -18
+
+
+def test_an_echo_on_one_of_four_tracks_is_found_in_six_seconds(rng):
+    tracks = np.rint(3000 * rng.standard_normal((4, 6 * RATE)))
+    echo = np.concatenate([np.zeros(960), tracks[0, :-960]])
+    mixture = np.rint(tracks.sum(axis=0, keepdims=True) + 0.3 * echo)
+    problem = Problem(
+        source("mix", mixture.astype(np.int32)),
+        tuple(source(f"track {n}", one[None].astype(np.int32)) for n, one in enumerate(tracks)),
+    )
+    analysis = analyse(problem, together=True)
+    part = analysis.model.contributions["track 0"]
+    assert part.filters[0, 0, 960 - part.first_lag] == pytest.approx(0.3, abs=1e-4)
+    assert analysis.null_db < -70

@@ -11,6 +11,7 @@ from unsum.analysis import Analysis, ReferenceFinding, Response, Step, null_dept
 from unsum.dsp.dependence import dependent_references
 from unsum.dsp.normal_equations import NormalEquations
 from unsum.dsp.rows import FIT, HELD_OUT
+from unsum.dsp.statistics import statistics_bytes
 from unsum.engine import subtract
 from unsum.estimators.fir import Alignment, OrderChoice, choose_order, gather, refine, with_filters
 from unsum.estimators.gain import GainMeter, Gains, gain_matrix, simple_gains
@@ -30,12 +31,16 @@ EXACT_LOSES_DB = 0.1
 _CHANCE = 40.0
 
 Order = tuple[int, int]  # first lag, taps
-# A filter needs this many fitted rows for each of its taps.
-_ROWS_PER_TAP = 16
+# A filter needs this many fitted rows for each of its taps; where shorter ones have shown that the sound rings on for
+# so long, a longer one may be worth it with fewer: the held-out rows tell.
+_ROWS_PER_TAP, _ROWS_PER_LONG_TAP = 6, 2
 _SHORT_ORDERS: tuple[Order, ...] = ((-2, 5), (-8, 17), (-16, 48), (-32, 128), (-64, 256), (-64, 512))
 # Taps behind the arrival of the sound; ahead of it go `_LEAD_SECONDS`: in a room the strongest path is not the first.
 _ROOM_TAPS = (1024, 2048, 4096, 8192)
-_LONG_TAPS = (32768, 65536)
+_LONG_SECONDS = (0.78, 1.56, 3.12, 6.24)
+# What is gathered for longer ones would take more memory than a computer is sure to have.
+_MOST_BYTES = 4e9
+_NEAR_ROUNDING_DB = 1.0
 _LEAD_SECONDS = 0.03
 # Beyond so many unknowns the middle orders are not tried one by one.
 _MANY_UNKNOWNS = 1 << 17
@@ -159,12 +164,23 @@ class Climb:
     def _seconds_long(self, n_rows: int) -> None:
         """Filters of seconds, each longer than the last, while the longest so far was the best."""
         lead = round(_LEAD_SECONDS * self.problem.mixture.sample_rate)
-        for n_taps in _LONG_TAPS:
+        n_references = sum(self.channels.values())
+        for seconds in _LONG_SECONDS:
+            n_taps = round(seconds * self.problem.mixture.sample_rate)
             longest = self.best.choice.fit.filters.shape[2] if self.best.choice else 0
+            needed = statistics_bytes(
+                n_references=n_references,
+                n_channels=len(self.problem.mixture.channels),
+                n_taps=lead + n_taps,
+                n_segments=len(self.alignment.segments),
+                n_parts=2,
+            )
             if (
                 longest < n_taps // 8
                 or lead + n_taps > self.max_taps
-                or n_rows < _ROWS_PER_TAP * n_taps * sum(self.channels.values())
+                or n_rows < _ROWS_PER_LONG_TAP * n_taps * n_references
+                or needed > _MOST_BYTES
+                or self._at_rounding()
             ):
                 return
             equations = gather(
@@ -173,6 +189,15 @@ class Climb:
             self._fitted("reverb", equations, [(-lead, lead + n_taps // 2), (-lead, lead + n_taps)])
             if not self.steps[-1].kept:
                 return
+
+    def _at_rounding(self) -> bool:
+        """Whether nothing is left but the rounding of the mixture to its word length."""
+        choice, bits = self.best.choice, self.problem.mixture.bits
+        if choice is None or bits is None:
+            return False
+        held = choice.held_out
+        rounding = 4.0 ** (1 - bits) / 12 * held.n_rows
+        return self.best.null_db < null_depth_db(rounding, float(np.mean(held.mixture_energy))) + _NEAR_ROUNDING_DB
 
     def _filtered(self, choice: OrderChoice) -> tuple[float, MixModel]:
         return choice.null_db, with_filters(self.problem, self.base, self.alignment, choice.fit)
