@@ -202,3 +202,18 @@ def test_an_echo_on_one_of_four_tracks_is_found_in_six_seconds(rng):
     part = analysis.model.contributions["track 0"]
     assert part.filters[0, 0, 960 - part.first_lag] == pytest.approx(0.3, abs=1e-4)
     assert analysis.null_db < -70
+
+
+def test_the_clock_of_a_muted_song_is_fitted_to_what_is_heard_of_it_and_every_step_is_told(rng):
+    music = scenes.TonalCloud(rng, rate=RATE, peak=0.4)
+    t = np.arange(40 * RATE) / RATE
+    heard = music((t - 0.5) * (1 + 40e-6)) * ((t < 10) | (t >= 18)) * (t >= 0.5)
+    talk = 0.02 * np.asarray(lfilter([1.0], [1.0, -0.9], rng.standard_normal(len(t))))
+    mixture, song = (np.rint(x * 2**15).astype(np.int32)[None] for x in (heard + talk, music(t)))
+    analysis = analyse(Problem(source("mix", mixture), (source("song", song),)))
+    warp, sure = analysis.model.contributions["song"].warp, analysis.references["song"].clock_stderr_ppm
+    assert sure is not None
+    assert abs(warp.clock_ppm - 40) < 4 * sure
+    assert sorted(round(jump.at_seconds, 1) for jump in warp.jumps) == [10.0, 18.0]
+    assert "clock" in [step.rung for step in analysis.steps]
+    assert any("song is silent from 10.0" in remark for step in analysis.steps for remark in step.remarks)

@@ -20,7 +20,10 @@ ALLOWED = {
     "analysis": {"errors", "model"},
     "estimators": {"progress", "errors", "model", "dsp", "problem", "engine", "analysis"},
     "climb": {"progress", "errors", "model", "dsp", "problem", "engine", "analysis", "estimators"},
-    "ladder": {"progress", "errors", "model", "dsp", "problem", "engine", "analysis", "estimators", "climb"},
+    "hearing": {"progress", "errors", "model", "dsp", "problem", "engine", "analysis", "estimators", "climb"},
+    "ladder": {
+        *{"progress", "errors", "model", "dsp", "problem", "engine", "analysis", "estimators", "climb", "hearing"},
+    },
     "describe": {"model", "dsp"},
     "remnant": {"analysis"},
     "metering": {"progress", "problem", "engine", "analysis", "remnant"},

@@ -225,12 +225,12 @@ class Climb:
         test = equations[HELD_OUT].restrict(first_lag=0, n_taps=1)
         mixture, left = float(np.sum(test.mixture_energy)), float(np.sum(test.residual_energy(filters)))
         if left < _CANCELLED * mixture:
-            left = self._measured(model)
+            left = self.energy_left(model)
         if left and not all(source.lossless for source in (self.problem.mixture, *references)):
             return None  # what a codec has been at is never exact, unless it is the very same
         return null_depth_db(left, mixture), model
 
-    def _measured(self, model: MixModel) -> float:
+    def energy_left(self, model: MixModel) -> float:
         """Energy of the residual on held-out samples, by subtracting: exact where sums of large numbers are not."""
         held = [segment for segment in self.alignment.segments if segment.part == HELD_OUT]
         energy = 0.0

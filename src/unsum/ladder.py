@@ -8,7 +8,7 @@ missing signal, bit for bit.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,17 +20,14 @@ from unsum.estimators.clock import ClockEstimate, fit_clock
 from unsum.estimators.fir import Alignment, empty_contribution
 from unsum.estimators.listening import Listening
 from unsum.estimators.locate import Location, locate_references
-from unsum.estimators.presence import silenced, silences
-from unsum.estimators.presence_ends import refined_ends
-from unsum.estimators.split import can_be_tested, split_time
+from unsum.estimators.split import can_be_tested
+from unsum.hearing import Settings, alignment_of, where_heard
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import AudioSource, Problem
 from unsum.progress import Progress
 
 # Once the loudest are taken out, softer ones may be heard; each time at least one more.
 _MOST_LOOKS = 3
-# Silences are looked for so often, each time with filters that were fitted without those found before.
-_MOST_PRESENCE_LOOKS = 2
 # A track is heard if its response is so many standard deviations above what noise makes of it.
 _SURE_DEVIATIONS = 5.0
 # Share of a filter's energy from which on it is a gain and a delay.
@@ -63,7 +60,7 @@ def analyse(
     analysis : Analysis
         With no reference present in its model where none was found; never worse than the mixture itself.
     """
-    settings = _Settings(max_rung, max_taps, tuple(exclude), not together, progress)
+    settings = Settings(max_rung, max_taps, tuple(exclude), not together, progress)
     problem = Problem(Listening(problem.mixture), tuple(Listening(reference) for reference in problem.references))
     if together:
         return _tracks(problem, settings)
@@ -71,18 +68,7 @@ def analyse(
     return _searched(problem, dict(located), settings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """What the caller asks for."""
-
-    max_rung: str
-    max_taps: int | None
-    exclude: tuple[tuple[float, float], ...]
-    own_clocks: bool
-    progress: Progress | None
-
-
-def _searched(problem: Problem, locations: dict[str, Location], settings: _Settings) -> Analysis:
+def _searched(problem: Problem, locations: dict[str, Location], settings: Settings) -> Analysis:
     """The analysis with the references where they were found, and with softer ones that are heard beneath those."""
     clocks: dict[str, ClockEstimate] = {}
     analysis = _climbed(problem, locations, clocks, settings)
@@ -98,7 +84,7 @@ def _searched(problem: Problem, locations: dict[str, Location], settings: _Setti
     return analysis
 
 
-def _tracks(problem: Problem, settings: _Settings) -> Analysis:
+def _tracks(problem: Problem, settings: Settings) -> Analysis:
     """The analysis of tracks that begin with their mix, but for those that are not heard there."""
     locations = {reference.name: _at_the_start(reference) for reference in problem.references}
     analysis = _climbed(problem, locations, {}, settings)
@@ -150,7 +136,7 @@ def _beneath(
 
 
 def _climbed(
-    problem: Problem, locations: Mapping[str, Location], clocks: dict[str, ClockEstimate], settings: _Settings
+    problem: Problem, locations: Mapping[str, Location], clocks: dict[str, ClockEstimate], settings: Settings
 ) -> Analysis:
     """The analysis with the references at the places that were found; fills in the clocks that are not known yet."""
     model = MixModel(
@@ -161,7 +147,7 @@ def _climbed(
     findings = {name: _finding(location) for name, location in locations.items()}
     if not model.present:
         return Analysis(model, (), findings, 0.0, problem.mixture.samples or 0)
-    alignment = _alignment(problem, model, settings.exclude)
+    alignment = alignment_of(problem, model, settings.exclude)
     if not can_be_tested(alignment.segments):
         return _nothing(problem, model, findings, (), "too short to test what is fitted on other samples")
     if settings.own_clocks and RUNGS.index(settings.max_rung) >= RUNGS.index("clock"):
@@ -181,7 +167,8 @@ def _climbed(
     if not any(step.kept for step in climb.steps):
         why = "nothing that was fitted helped on samples it was not fitted to"
         return _nothing(problem, model, findings, tuple(climb.steps), why)
-    return _where_heard(problem, model, climb, settings).conclude(findings)
+    climb = where_heard(problem, model, climb, settings, locations, clocks)
+    return climb.conclude({name: _timed(finding, clocks.get(name)) for name, finding in findings.items()})
 
 
 def _climb(
@@ -189,7 +176,7 @@ def _climb(
     model: MixModel,
     alignment: Alignment,
     warped: tuple[MixModel, Alignment] | None,
-    settings: _Settings,
+    settings: Settings,
 ) -> Climb:
     """All rungs, and exact subtraction once more where the place was a few samples off."""
     if warped is not None:
@@ -200,7 +187,7 @@ def _climb(
     nearer = _nearer(climb.best.model) if warped is None and any(step.kept for step in climb.steps) else None
     if nearer is not None:
         # One tap does nearly all, but not at lag 0: the place was a few samples off, and exact subtraction missed it.
-        there = _alignment(problem, nearer, settings.exclude)
+        there = alignment_of(problem, nearer, settings.exclude)
         again = Climb(problem, nearer, there, settings.progress)
         if can_be_tested(there.segments):
             again.all_rungs("exact")
@@ -208,78 +195,6 @@ def _climb(
             again.steps = [*climb.steps, *again.steps]
             return again
     return climb
-
-
-def _where_heard(problem: Problem, model: MixModel, climb: Climb, settings: _Settings) -> Climb:
-    """The climb, or another one with its references silent where they are clearly not heard."""
-    if not settings.own_clocks or RUNGS.index(settings.max_rung) < RUNGS.index("clock"):
-        return climb
-    if climb.best.null_db == -math.inf:
-        return climb
-    lengths = _lengths(problem, climb.best.model.present)
-    known = climb.best.model
-    for look in range(_MOST_PRESENCE_LOOKS):
-        # Filters that were fitted to silence are too weak: once it is left out, they tell its ends again, and better.
-        sounding = _along(climb.best.model, known)
-        quiet = silences(problem, sounding, lengths=lengths, progress=settings.progress)
-        if not quiet:
-            break
-        timed = refined_ends(problem, silenced(sounding, quiet, samples=_samples(problem)))
-        if look < _MOST_PRESENCE_LOOKS - 1:
-            again = _climb_along(problem, _along(model, timed), settings)
-            if again is None:
-                break
-            climb = again
-        else:
-            climb.go_over(timed)
-    if any(part.warp.jumps for part in climb.best.model.contributions.values()):
-        climb.go_over(refined_ends(problem, climb.best.model))
-        return _exactly_from_jump_to_jump(problem, climb, settings)
-    return climb
-
-
-def _exactly_from_jump_to_jump(problem: Problem, climb: Climb, settings: _Settings) -> Climb:
-    """Exact subtraction once more: with jumps some samples off, filters had been better."""
-    model = climb.best.model
-    parts = [model.contributions[name] for name in model.present]
-    rate = model.sample_rate
-    if all(part.exact_gains for part in parts) or any(part.warp.whole_stretches(rate) is None for part in parts):
-        return climb
-    empty = {
-        name: replace(part, exact_gains={}, filters=0 * part.filters[:, :, :1], first_lag=0)
-        for name, part in model.contributions.items()
-    }
-    again = _climb_along(problem, replace(model, contributions=empty), replace(settings, max_rung="exact"))
-    if again is None or again.best.null_db >= climb.best.null_db + EXACT_LOSES_DB:
-        return climb
-    again.go_over(refined_ends(problem, again.best.model))
-    again.steps = [*climb.steps, *again.steps]
-    return again
-
-
-def _along(model: MixModel, other: MixModel) -> MixModel:
-    """A model with its references along the warps of another."""
-    parts = {name: replace(part, warp=other.contributions[name].warp) for name, part in model.contributions.items()}
-    return replace(model, contributions=parts)
-
-
-def _climb_along(problem: Problem, model: MixModel, settings: _Settings) -> Climb | None:
-    """The rungs with references along the warps of a model; None where none of them helps."""
-    alignment = _alignment(problem, model, settings.exclude)
-    if not can_be_tested(alignment.segments):
-        return None
-    climb = Climb(problem, model, alignment, settings.progress)
-    climb.all_rungs(settings.max_rung, max_taps=settings.max_taps)
-    return climb if any(step.kept for step in climb.steps) else None
-
-
-def _lengths(problem: Problem, names: Sequence[str]) -> dict[str, int]:
-    return {r.name: r.heard().samples for r in problem.references if isinstance(r, Listening) and r.name in names}
-
-
-def _samples(problem: Problem) -> int:
-    assert isinstance(problem.mixture, Listening)
-    return problem.mixture.heard().samples
 
 
 def _nearer(model: MixModel) -> MixModel | None:
@@ -343,22 +258,5 @@ def _warped(
         if clock.warp.whole_samples(rate) is None:
             contributions[name] = replace(contributions[name], warp=clock.warp)
     timed = replace(model, contributions=contributions)
-    alignment = _alignment(problem, timed, exclude)
+    alignment = alignment_of(problem, timed, exclude)
     return (timed, alignment) if can_be_tested(alignment.segments) else None
-
-
-def _alignment(problem: Problem, model: MixModel, exclude: Sequence[tuple[float, float]]) -> Alignment:
-    rate = model.sample_rate
-    names = model.present
-    warps = {name: model.contributions[name].warp for name in names}
-    mixture = problem.mixture
-    assert isinstance(mixture, Listening)
-    segments = split_time(
-        warps,
-        lengths=_lengths(problem, names),
-        total=mixture.heard().samples,
-        sample_rate=rate,
-        clipped=mixture.heard().clipped,
-        excluded=[(round(a * rate), round(b * rate)) for a, b in exclude],
-    )
-    return Alignment(names, warps, segments)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unsum.dsp.uncertainty import measured_spread
+from unsum.dsp.uncertainty import _summed, measured_spread
 
 N_TAPS, BINS = 256, 257
 
@@ -51,3 +51,30 @@ def test_filters_that_nothing_moves_are_as_sure_as_the_formula_says():
     spread = measured_spread(variance, [np.zeros((2, 3, N_TAPS))] * 8)
     assert np.array_equal(spread.variance, variance)
     assert np.all(np.isfinite(spread.correlation))
+
+
+def test_what_is_sure_beside_an_edge_is_not_made_doubtful_by_it(rng):
+    # As above the band of a codec: the formula's variance falls off a cliff, that of the filters by a little less.
+    variance = np.full((1, 1, BINS), 1e-4)
+    variance[..., 128:] = 1e-14
+    size = np.sqrt(np.where(np.arange(BINS) < 130, 1e-4, 1e-14) / 8)
+    parts = np.fft.irfft(size * rng.standard_normal((16, 1, 1, BINS)))[..., :N_TAPS]
+    spread = measured_spread(variance, list(parts))
+    assert np.max(spread.variance[0, 0, :120] / variance[0, 0, :120]) < 10
+
+
+def test_loud_bins_leave_the_correlation_of_weak_ones_between_one_and_minus_one():
+    variance = np.ones((2, 1, BINS))
+    variance[..., 100:130] = 1e-16
+    for seed in range(40):
+        parts = np.random.default_rng(seed).standard_normal((8, 2, 1, N_TAPS))
+        correlation = measured_spread(variance, list(parts)).correlation
+        assert np.all(np.abs(correlation) <= 1 + 1e-12)
+
+
+def test_sums_over_neighbours_lose_nothing_beside_what_is_loud(rng):
+    values = rng.random(1000) * np.where(np.arange(1000) < 500, 1e20, 1.0)
+    start = rng.integers(0, 1000, 200)
+    stop = np.minimum(start + rng.integers(0, 300, 200), 1000)
+    expected = [float(np.sum(values[a:b])) for a, b in zip(start, stop, strict=True)]
+    np.testing.assert_allclose(_summed(values, start, stop), expected, rtol=1e-12)

@@ -104,12 +104,14 @@ def measured_spread(variance: NDArray, deviations: Iterable[NDArray[np.float64]]
         squares += np.abs(response) ** 2
         unit = response / size
         crossed += np.einsum("ckf,dkf->cdf", unit, unit.conj())
-    ratio = _averaged(squares / size**2, *around)
+    # Averages, then their quotient: beside the edge of a codec the formula's variance falls to next to nothing.
+    ratio = _averaged(squares, *around) / np.maximum(_averaged(size**2, *around), np.finfo(float).tiny)
     # Of a reference with few loud lines the formula takes the bins of one line apart, but the taps do not.
     close = uniform_filter1d(squares, 3, mode="nearest")
     crossed = _averaged(crossed, *around)
     own = np.sqrt(np.maximum(np.real(np.einsum("ccf->cf", crossed)), np.finfo(float).tiny))
     correlation = crossed / (own[:, None] * own)
+    correlation /= np.maximum(np.abs(correlation), 1.0)
     at = np.arange(n_channels)
     correlation[at, at] = 1.0
     return Spread(np.maximum(variance * np.maximum(ratio, 1.0), close), correlation)
@@ -171,8 +173,23 @@ def _averaged(values: NDArray, start: NDArray[np.intp], stop: NDArray[np.intp]) 
 
 
 def _summed(values: NDArray, start: NDArray, stop: NDArray) -> NDArray:
-    sums = np.concatenate([np.zeros((*values.shape[:-1], 1)), np.cumsum(values, axis=-1)], axis=-1)
-    return sums[..., stop] - sums[..., start]
+    """Sums (..., bins) of ``values[..., start:stop]``.
+
+    From sums of 1, 2, 4 ... neighbours: differences of running sums would lose what is weak behind what is loud.
+    """
+    total = np.zeros((*values.shape[:-1], len(start)), values.dtype)
+    level, first, last = values, start.copy(), stop.copy()
+    while np.any(first < last):
+        odd = (first < last) & (first % 2 == 1)
+        total[..., odd] += level[..., first[odd]]
+        first += odd
+        odd = (first < last) & (last % 2 == 1)
+        last -= odd
+        total[..., odd] += level[..., last[odd]]
+        first, last = first // 2, last // 2
+        whole = level if level.shape[-1] % 2 == 0 else level[..., :-1]
+        level = whole[..., ::2] + whole[..., 1::2]
+    return total
 
 
 def _inverse_diagonal(matrix: NDArray, ridge: NDArray) -> NDArray[np.float64]:

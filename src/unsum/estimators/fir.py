@@ -159,7 +159,8 @@ def choose_order(
             break
     tried = tuple((choice.equations.n_taps, choice.null_db) for choice in choices)
     if len(deep) > 1:
-        return replace(choices[-2] if deep[-2].null_db <= deep[-1].null_db + _DEEPER_DB else choices[-1], tried=tried)
+        deeper = deep[-1].null_db < deep[-2].null_db - _DEEPER_DB
+        return replace(deep[-1] if deeper else deep[-2], tried=tried)
     best = min(choice.null_db for choice in choices)
     return replace(next(choice for choice in choices if choice.null_db <= best + WORTH_DB), tried=tried)
 
