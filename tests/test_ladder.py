@@ -204,6 +204,24 @@ def test_an_echo_on_one_of_four_tracks_is_found_in_six_seconds(rng):
     assert analysis.null_db < -70
 
 
+@pytest.mark.parametrize("begins_seconds", [0, 12])
+def test_a_loop_that_is_shorter_than_its_mix_lies_where_it_begins(begins_seconds, rng):
+    """It fits two seconds earlier and later nearly as well: only its ends tell."""
+    rate, seconds = 16000, 40
+    loop = scenes.music_like(rng, 2 * rate, rate=rate, peak=6000)
+    stem = np.tile(loop, 10)
+    pad = scenes.music_like(rng, seconds * rate, rate=rate, peak=4000)
+    mixture = pad.copy()
+    first = begins_seconds * rate
+    mixture[:, first : first + stem.shape[1]] += stem
+    tracks = tuple(ArraySource(name, one, rate, ("mono",), bits=16) for name, one in (("loop", stem), ("pad", pad)))
+    problem = Problem(ArraySource("mix", mixture, rate, ("mono",), bits=16), tracks)
+    analysis = analyse(problem, together=True)
+    assert analysis.model.present == ("loop", "pad")
+    assert analysis.model.contributions["loop"].warp.delay_seconds == begins_seconds
+    assert not np.any(residual(problem, analysis))
+
+
 def test_the_clock_of_a_muted_song_is_fitted_to_what_is_heard_of_it_and_every_step_is_told(rng):
     music = scenes.TonalCloud(rng, rate=RATE, peak=0.4)
     t = np.arange(40 * RATE) / RATE

@@ -63,7 +63,7 @@ def where_heard(
         if not before:
             known = _timed_without(problem, known, quiet, settings, locations, clocks)
             sounding = _along(climb.best.model, known)
-        timed = refined_ends(problem, silenced(sounding, quiet, samples=_samples(problem)))
+        timed = refined_ends(problem, silenced(sounding, quiet, samples=samples_of(problem)))
         if _nearly_the_same(quiet, before, round(_ENDS_MOVE_SECONDS * model.sample_rate)):
             climb.go_over(timed)
             break
@@ -167,7 +167,8 @@ def lengths_of(problem: Problem, names: Sequence[str]) -> dict[str, int]:
     return {r.name: r.heard().samples for r in problem.references if isinstance(r, Listening) and r.name in names}
 
 
-def _samples(problem: Problem) -> int:
+def samples_of(problem: Problem) -> int:
+    """Samples of the mixture of a problem whose sources are `Listening`."""
     assert isinstance(problem.mixture, Listening)
     return problem.mixture.heard().samples
 

@@ -19,9 +19,9 @@ from unsum.engine import ResidualSource
 from unsum.estimators.clock import ClockEstimate, fit_clock
 from unsum.estimators.fir import Alignment, empty_contribution
 from unsum.estimators.listening import Listening
-from unsum.estimators.locate import Location, locate_references
+from unsum.estimators.locate import Location, late_beginnings, locate_references
 from unsum.estimators.split import can_be_tested
-from unsum.hearing import Settings, alignment_of, where_heard
+from unsum.hearing import Settings, alignment_of, lengths_of, samples_of, where_heard
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import AudioSource, Problem
 from unsum.progress import Progress
@@ -85,8 +85,9 @@ def _searched(problem: Problem, locations: dict[str, Location], settings: Settin
 
 
 def _tracks(problem: Problem, settings: Settings) -> Analysis:
-    """The analysis of tracks that begin with their mix, but for those that are not heard there."""
+    """The analysis of tracks that begin with their mix, but for those that are not heard there or clearly later."""
     locations = {reference.name: _at_the_start(reference) for reference in problem.references}
+    locations |= _begun_late(problem, [r for r in problem.references if locations[r.name].present], settings.progress)
     analysis = _climbed(problem, locations, {}, settings)
     unheard = [name for name in analysis.model.present if not _is_heard(analysis, name)]
     unheard = unheard or ([] if analysis.model.present else [n for n, one in locations.items() if one.present])
@@ -100,6 +101,13 @@ def _tracks(problem: Problem, settings: Settings) -> Analysis:
     heard = _beneath(problem, replace(found, contributions=parts), missing, settings.progress)
     nowhere = Location(0, present=False, confidence=0.99, remarks=("it is not heard in the mixture",))
     return _climbed(problem, locations | dict.fromkeys(unheard, nowhere) | heard, {}, settings)
+
+
+def _begun_late(problem: Problem, references: Sequence[AudioSource], progress: Progress | None) -> dict[str, Location]:
+    """Where tracks lie that leave room in the mix to begin later, and do."""
+    lengths, room = lengths_of(problem, [one.name for one in references]), samples_of(problem)
+    shorter = [one for one in references if lengths[one.name] < room]
+    return late_beginnings(problem.mixture, shorter, progress=progress) if shorter else {}
 
 
 def _at_the_start(reference: AudioSource) -> Location:

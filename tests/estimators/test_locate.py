@@ -1,6 +1,8 @@
 """Where a reference lies in a mixture: to the sample when it is there, refused when it is not."""
 
 import itertools
+import tracemalloc
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -449,3 +451,52 @@ def test_music_that_repeats_itself_is_found_in_itself(audio_root, seconds):
     )
     assert found.present
     assert found.delay_samples == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Announced(ArraySource):
+    """A source whose header says another length than it has."""
+
+    said: int | None = None
+
+    @property
+    def samples(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.said
+
+
+@pytest.mark.parametrize("said", [None, 0, 1000, 10**15])
+def test_a_length_that_is_announced_wrong_changes_no_place(said):
+    rng = np.random.default_rng(40)
+    song, talk = music(rng, 8), speech(rng, 20)
+    mix = mixed(talk, song, 5 * RATE, level_db=-6)
+    sources = [Announced(name, array, RATE, ("c",), said=said) for name, array in (("mix", mix), ("ref", song))]
+    found = locate_reference(*sources)
+    assert found.present
+    assert found.delay_samples == 5 * RATE
+
+
+def test_long_sounds_are_not_held_several_times():
+    """Both are held once at the rate of the search; in blocks and stacks of them it had been 17 times."""
+    rng = np.random.default_rng(41)
+    rate, seconds = 8000, 240
+    song = (rng.standard_normal((1, seconds * rate)) * np.repeat(rng.random((1, 2 * seconds)), rate // 2, 1)).astype(
+        "f4"
+    )
+    mix = song + rng.standard_normal(song.shape).astype("f4")
+    sources = source(mix, name="mix", rate=rate), source(song, name="ref", rate=rate)
+    tracemalloc.start()
+    try:
+        found = locate_reference(*sources)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.present
+    assert found.delay_samples == 0
+    assert peak < 11 * song.nbytes
+
+
+@pytest.mark.parametrize("speed", [float("nan"), float("inf"), -100.0, 26, True, "fast"])
+def test_a_speed_that_no_player_has_is_refused_before_anything_is_read(rng, speed):
+    one = ArraySource("one", rng.standard_normal((1, 100)), 8000, ("FC",))
+    with pytest.raises(UsageError, match="is no speed"):
+        locate_references(one, [replace(one, name="other")], speed=speed)

@@ -13,6 +13,7 @@ from unsum.dsp.transforms import rfft
 _FRAME_SECONDS = 0.02
 _LEAST_BINS = 5  # in a band: with fewer, chance alone makes an energy small
 _BANDS_PER_OCTAVE = 4
+_RELATIVE_FLOOR = 1e-12  # of the power of the mixture
 _MOST_NATS = 2.0  # that one value may tell: clicks, and silence beside sound, are no more than that sure
 
 
@@ -46,6 +47,18 @@ def band_energies(rows: NDArray[np.float64], *, frame: int) -> NDArray[np.float6
         power = np.abs(rfft(frames[:count] * window, frame)) ** 2
         total += np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1)
     return total
+
+
+def energy_floor(bits: int | None, n_channels: int, power: float) -> float:
+    """What is no louder tells nothing: the rounding of all channels, and what is 120 dB below the mixture.
+
+    Parameters
+    ----------
+    bits : the word length of the mixture, None where it is floating point
+    power : of a sample of the mixture, all channels together, full scale 1
+    """
+    rounding = 4.0 ** (1 - bits) / 12 if bits is not None else 0.0
+    return n_channels * rounding + _RELATIVE_FLOOR * power
 
 
 def nats_saved(

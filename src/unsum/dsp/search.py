@@ -8,29 +8,31 @@ delays that some window has yet to reach are held: memory does not grow with wha
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import tee
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
-from scipy.special import gammaincc
 
 from unsum.dsp.evidence import EVEN_NATS, best_stretch, chance_of_stretch, chance_of_sum, nats, score_levels
 from unsum.dsp.excess import excess_sums
 from unsum.dsp.pieces import Windows, overlapping, piece_spectrum
+from unsum.dsp.ranks import ranks
+from unsum.dsp.threads import available_cores, share_out
 from unsum.dsp.transforms import irfft
 
 CELL_SECONDS = 0.016  # at the least; a place is known to two cells
 MOST_DRIFT = 300e-6
-_BATCH = 8  # windows compared at once: what fits in a processor's cache
+_BATCH = 4  # windows compared at once: what fits in a processor's cache
 _MOST_PLACES = 48
 _PLACES_A_CHUNK = 16
 _CHUNK_CELLS = 1024
+_CELLS_AT_ONCE = 4096  # of all windows: what fits in a processor's second cache
 _SAMPLED = 4096  # scores of a window from which it is told what chance gives
 _APART_CELLS = 4
 _LEAST_INSIDE = 0.75
-_STRETCH_DECAY = 0.8
+_HELD_BEHIND = 0.125  # of all cells that are held: forgotten ones ahead of them, so that few are moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,14 @@ class _Tally:
         self.margin = int(np.abs(self.turns).max(initial=0)) + _APART_CELLS
         self.last_start = int(sound.starts[-1]) if n else 0
         self.origin = (-length - self.last_start) // cell - self.margin
-        span = self.last_start // cell + 2 * self.per_block + 2 * self.margin
-        self.scores = np.full((n, 2 * (span + _CHUNK_CELLS + self.per_block)), -1.0, np.float32)
+        # From the oldest cell that some slope may yet reach to the newest of the first window, and a margin.
+        self.held = self.last_start // cell + _CHUNK_CELLS + 3 * (self.per_block + self.margin)
+        self.behind = 0  # columns of the buffer that are forgotten already
+        self.buffer = np.full((n, self.held + int(_HELD_BEHIND * self.held)), -1.0, np.float32)
         self.sampled = np.full((n, _SAMPLED), -1.0, np.float32)
         self.stride, self.count, self.seen = 1, 0, 0
         self.cells_scored = 0
-        self.found: list[tuple[float, int, int, NDArray[np.float32]]] = []
+        self.found: list[_Found] = []
 
     def take(self, start: int, size: int, spectrum: NDArray[np.complex64] | None) -> None:
         """The next block of what passes, from sample ``start`` on."""
@@ -145,15 +149,20 @@ class _Tally:
             valid = inside >= -(1 - _LEAST_INSIDE) * length
             if size < 2 * length:
                 valid &= inside + cell + _LEAST_INSIDE * length <= start + size
-            for first in range(0, n, _BATCH):
-                rows = slice(first, first + _BATCH)
-                correlation = irfft(spectrum * self.sound.spectra[rows], 2 * length)[:, :length]
-                scores = excess_sums(np.asarray(correlation, np.float32), cell=cell)
-                scores[:, ~valid] = -1.0
-                for row, one in enumerate(scores, first):
-                    at = (start - int(self.sound.starts[row])) // cell - self.origin
-                    self.scores[row, at : at + self.per_block] = one
-                self._sample(rows, scores)
+            scores = np.empty((n, self.per_block), np.float32)
+
+            def share(first: int, last: int) -> None:
+                for at in range(first * _BATCH, min(last * _BATCH, n), _BATCH):
+                    rows = slice(at, at + _BATCH)
+                    correlation = irfft(spectrum * self.sound.spectra[rows], 2 * length)[:, :length]
+                    scores[rows] = excess_sums(np.asarray(correlation, np.float32), cell=cell)
+
+            share_out(share, -(-n // _BATCH), threads=available_cores())
+            scores[:, ~valid] = -1.0
+            columns = (start - self.sound.starts) // cell - self.origin + self.behind
+            for row, at in enumerate(columns.tolist()):
+                self.buffer[row, at : at + self.per_block] = scores[row]
+            self._sample(scores)
             if self.seen % self.stride == 0:
                 self.count += 1
             self.seen += 1
@@ -162,12 +171,12 @@ class _Tally:
         if ready >= _CHUNK_CELLS + 2 * self.margin:
             self._settle(ready)
 
-    def _sample(self, rows: slice, scores: NDArray[np.float32]) -> None:
+    def _sample(self, scores: NDArray[np.float32]) -> None:
         """Keep pairs of cells of some blocks, evenly spread over all blocks so far."""
         each = self.per_block // 2
         if self.seen % self.stride:
             return
-        if (self.count + 1) * each > _SAMPLED and rows.start == 0:
+        if (self.count + 1) * each > _SAMPLED:
             kept = self.sampled[:, : self.count * each].reshape(len(self.sampled), self.count, each)[:, ::2]
             self.count = kept.shape[1]
             self.sampled[:, : self.count * each] = kept.reshape(len(self.sampled), -1)
@@ -175,7 +184,7 @@ class _Tally:
             self.stride *= 2
         pairs = scores[:, : 2 * each].reshape(len(scores), each, 2)
         whole = np.where(pairs.min(axis=2) >= 0, pairs.sum(axis=2), -1.0)
-        self.sampled[rows, self.count * each : (self.count + 1) * each] = whole
+        self.sampled[:, self.count * each : (self.count + 1) * each] = whole
 
     def _levels(self) -> list[NDArray[np.float64]]:
         """What chance scores, for each window."""
@@ -184,46 +193,67 @@ class _Tally:
 
     def _settle(self, ready: int) -> None:
         """Find places among cells below ``ready``, and forget those that no slope reaches from above."""
-        scores = self.scores[:, :ready]
-        pairs = np.where(np.minimum(scores[:, :-1], scores[:, 1:]) >= 0, scores[:, :-1] + scores[:, 1:], -1.0)
-        levels = self._levels()
-        evidence = np.stack([nats(row, level) for row, level in zip(pairs, levels, strict=True)])
-        first, stop = self.margin, pairs.shape[1] - self.margin
-        if stop > first:
-            for turn_number, turn in enumerate(self.turns):
-                there = np.stack([row[first + t : stop + t] for row, t in zip(evidence, turn, strict=True)])
-                heard = np.stack([row[first + t : stop + t] >= 0 for row, t in zip(pairs, turn, strict=True)])
-                rank = _ranks(there, heard)
-                peaks = np.flatnonzero(
-                    (rank >= scipy.ndimage.maximum_filter1d(rank, 2 * _APART_CELLS + 1)) & (rank > 0)
-                )
-                for k in peaks[np.argsort(-rank[peaks])[:_PLACES_A_CHUNK]]:
-                    at = first + k
-                    own = pairs[np.arange(len(pairs)), at + turn]
-                    self.found.append((float(rank[k]), self.origin + int(at), turn_number, own))
-            self.found = _thinned(self.found)
-        kept = self.scores.shape[1] - (stop - first)
-        self.scores[:, :kept] = self.scores[:, stop - first :].copy()
-        self.scores[:, kept:] = -1.0
-        self.origin += stop - first
+        first, stop = self.margin, ready - 1 - self.margin
+        if stop <= first:
+            return
+        scores = self.buffer[:, self.behind : self.behind + ready]
+        levels, every = self._levels(), np.arange(len(scores))[:, None]
+        peaks: list[list[tuple[NDArray, ...]]] = [[] for _ in self.turns]
+        for begin in range(first, stop, _CELLS_AT_ONCE):
+            end = min(begin + _CELLS_AT_ONCE, stop)
+            # Some more on both sides, so that no peak is taken for one that is none; and what the slopes reach.
+            low, high = max(first, begin - _APART_CELLS), min(stop, end + _APART_CELLS)
+            pairs = _pairs(scores[:, low - self.margin : high + self.margin + 1])
+            evidence = np.stack([nats(row, level) for row, level in zip(pairs, levels, strict=True)])
+            evidence[pairs < 0] = -1.0
+            for turn, of_turn in zip(self.turns, peaks, strict=True):
+                rank = ranks(evidence, turn, first=self.margin, stop=self.margin + high - low)
+                is_peak = (rank >= scipy.ndimage.maximum_filter1d(rank, 2 * _APART_CELLS + 1)) & (rank > 0)
+                own = np.flatnonzero(is_peak[begin - low : end - low]) + begin - low
+                own = own[np.argsort(-rank[own], kind="stable")[:_PLACES_A_CHUNK]]
+                said = pairs[every, own + self.margin + turn[:, None]].sum(axis=0)
+                of_turn.append((rank[own], said, own + low))
+        found = list(self.found)
+        for number, of_turn in enumerate(peaks):
+            rank, said, at = (np.concatenate(parts) for parts in zip(*of_turn, strict=True))
+            best = np.lexsort((-said, -rank))[:_PLACES_A_CHUNK]
+            found += [_Found(float(rank[k]), float(said[k]), self.origin + int(at[k]), number) for k in best]
+        self.found = [one if one.scores is not None else self._with_scores(one) for one in _thinned(found)]
+        self._forget(stop - first)
+
+    def _with_scores(self, one: "_Found") -> "_Found":
+        at = one.at - self.origin + self.behind + self.turns[one.turn]
+        return replace(one, scores=_pairs(self.buffer[np.arange(len(at))[:, None], at[:, None] + [0, 1]])[:, 0])
+
+    def _forget(self, cells: int) -> None:
+        """Drop the oldest cells. They are written over when so many are dropped that moving the others is worth it."""
+        self.origin += cells
+        self.behind += cells
+        if self.behind + self.held > self.buffer.shape[1]:
+            kept = max(0, self.buffer.shape[1] - self.behind)
+            for row in self.buffer:
+                row[:kept] = row[self.behind :]
+                row[kept:] = -1.0
+            self.behind = 0
 
     def places(self, passed: int) -> tuple[Place, ...]:
         """What was found, best first, judged by all scores."""
         n = len(self.sound.starts)
         if not n or not self.cells_scored:
             return ()
-        self._settle(self.scores.shape[1])
+        self._settle(self.held)
         levels = self._levels()
         trials = max(1.0, (passed + self.last_start) / self.cell) * len(self.slopes)
         if not self.found:
             return ()
-        scores = np.stack([own for *_, own in self.found], axis=1)
+        scores = np.stack([one.scores for one in self.found if one.scores is not None], axis=1)
         said = np.stack([nats(row, level) for row, level in zip(scores, levels, strict=True)], axis=1)
         said[scores.T < 0] = np.nan
         found = []
-        for (_, at, turn, _), evidence in zip(self.found, said, strict=True):
+        for one, evidence in zip(self.found, said, strict=True):
             chance, rank = judge(evidence, places=trials)
-            found.append(Place((at + 1) * self.cell, float(self.slopes[turn]), self.pivot, rank, chance, evidence))
+            slope = float(self.slopes[one.turn])
+            found.append(Place((one.at + 1) * self.cell, slope, self.pivot, rank, chance, evidence))
         found.sort(key=lambda place: -place.rank)
         apart: list[Place] = []
         for one in found:
@@ -248,23 +278,32 @@ def judge(evidence: NDArray[np.float64], *, places: float) -> tuple[float, float
     return min(1.0, chance), -math.log(max(at_one, 1e-300))
 
 
-def _ranks(evidence: NDArray[np.float64], heard: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Nats for each column (windows, cells), of the best stretch or of all, whichever says more."""
-    n_cells = evidence.shape[1]
-    run, best, count, total = np.zeros(n_cells), np.zeros(n_cells), heard.sum(axis=0), evidence.sum(axis=0)
-    for row, there in zip(evidence, heard, strict=True):
-        run = np.maximum(run + np.where(there, row - EVEN_NATS, 0.0), 0.0)
-        best = np.maximum(best, run)
-    by_stretch = _STRETCH_DECAY * best - np.log(np.maximum(count, 1))
-    by_all = -np.log(np.maximum(gammaincc(np.maximum(count, 1), total), 1e-300))
-    return np.where(count > 0, np.maximum(by_stretch, by_all), 0.0)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A place among the cells, ``turn`` by its number, with the scores (windows,) that its windows gave there.
+
+    Where all windows say as much as they may, ranks are alike, and what they score together tells which is best.
+    """
+
+    rank: float
+    together: float
+    at: int
+    turn: int
+    scores: NDArray[np.float32] | None = None
 
 
-def _thinned(found: list[tuple[float, int, int, NDArray[np.float32]]]) -> list:
-    kept: list = []
-    for one in sorted(found, key=lambda item: -item[0]):
-        if all(abs(one[1] - other[1]) > _APART_CELLS for other in kept):
-            kept.append(one)
-            if len(kept) == _MOST_PLACES:
-                break
+def _pairs(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What neighbouring cells (windows, cells) score together, (windows, cells - 1); -1 where one is not heard."""
+    one, other = scores[:, :-1], scores[:, 1:]
+    return np.where(np.minimum(one, other) >= 0, one + other, np.float32(-1.0))
+
+
+def _thinned(found: list[_Found]) -> list[_Found]:
+    """The best that lie apart, best first."""
+    at = np.array([one.at for one in found])
+    left = np.lexsort(([-one.together for one in found], [-one.rank for one in found]))
+    kept: list[_Found] = []
+    while len(left) and len(kept) < _MOST_PLACES:
+        kept.append(found[left[0]])
+        left = left[np.abs(at[left] - at[left[0]]) > _APART_CELLS]
     return kept

@@ -59,7 +59,7 @@ def fit_passages(
     cuts = [cuts[n] for n in kept]
     excerpts = tuple(excerpt for cut in cuts for excerpt in cut.within)
     rough = PassageFit(tuple(lines), ppm, math.inf, np.full(len(lines), math.inf), PLAIN)
-    ends = _ends(cuts, rough, lengths, Scene(rate, excerpts, lags_of(excerpts, rate), excluded))
+    ends = _ends(cuts, rough, lengths, Scene(rate, excerpts, lags_of(excerpts, rate), excluded), mixture.bits)
     scene = None if ends is None else _between(cuts, ends, rate, excluded)
     drifting = None if scene is None else fit_lines(scene, lines, ppm)
     if scene is None or drifting is None:
@@ -75,7 +75,7 @@ def fit_passages(
         and after.held_out_db < before.held_out_db - BETTER_DB
     )
     chosen = drifting if earned else steady
-    handovers = _ends(cuts, chosen, lengths, scene)
+    handovers = _ends(cuts, chosen, lengths, scene, mixture.bits)
     if handovers is None:
         return None
     told = [_in_words([line.warp(chosen.clock_ppm) for line in chosen.lines], handovers)]
@@ -90,13 +90,15 @@ def fit_passages(
     return _concluded(scene, chosen, drifting, handovers, tuple(told), earned=earned)
 
 
-def _ends(cuts: Sequence[Cut], fit: PassageFit, lengths: tuple[int, int], scene: Scene) -> list[Handover] | None:
+def _ends(
+    cuts: Sequence[Cut], fit: PassageFit, lengths: tuple[int, int], scene: Scene, bits: int | None
+) -> list[Handover] | None:
     """Where each passage goes over into the next, by the filter of all of them; None where nothing sounds."""
     plain = even_loop(scene, fit.warp, PLAIN)
     if plain is None:
         return None
     ways = [line.warp(fit.clock_ppm) for line in fit.lines]
-    known = Ends(scene.rate, plain.filters, plain.lags)
+    known = Ends(scene.rate, plain.filters, plain.lags, bits)
     return in_order(
         hand_over(one.end, other.begin, *pair, known, reference_seconds=lengths[1] / scene.rate)
         for (one, other), pair in zip(pairwise(cuts), pairwise(ways), strict=True)

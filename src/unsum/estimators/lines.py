@@ -31,6 +31,7 @@ from unsum.estimators.proof import (
     prove,
 )
 from unsum.problem import AudioSource
+from unsum.progress import Progress
 
 FALSE_ALARM = 1e-4
 # Standard deviations by which windows together stand out where a sound is: 27 to 37 in songs at their own level, less
@@ -139,6 +140,8 @@ def prove_lines(
     sounds: Mapping[str, NDArray[np.float32]],
     candidates: Mapping[str, Candidate],
     factor: int,
+    *,
+    progress: Progress | None = None,
 ) -> dict[str, list[Line]]:
     """Every line with what speaks for it, the best first; one pass over the mixture, one over each reference."""
     rate = mixture.sample_rate
@@ -155,6 +158,7 @@ def prove_lines(
         [(int(at), p.window) for _, _, p, _ in plans if p for at in p.heard],
         [(int(at), t.window) for *_, t in plans if t for at in t.heard],
         factor=factor,
+        progress=progress,
     )
     listened, tiles = iter(full), iter(slow)
     in_mixture = [[next(listened) for _ in p.heard] if p else [] for _, _, p, _ in plans]
@@ -204,7 +208,8 @@ def _chosen(lines: Sequence[Line], n_heard: int) -> list[int]:
     likely = [n for n, one in enumerate(lines) if one.likely]
     best = max(likely, key=lambda n: lines[n].explained, default=None)
     passages = list(range(n_heard))
-    if best is None or best < n_heard or (n_heard and lines[best].explained <= _MORE * lines[0].explained):
+    first = lines[0].explained if n_heard and lines[0].likely else 0.0
+    if best is None or best < n_heard or lines[best].explained <= _MORE * first:
         return passages or ([] if best is None else [best])
     kept = [n for n in passages if n and _apart(lines[n].line, lines[best].line)]
     return [best, *kept]

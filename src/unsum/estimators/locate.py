@@ -6,9 +6,10 @@ present. Where nothing is found, other speeds are tried.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +17,31 @@ from numpy.typing import NDArray
 from unsum.dsp.pieces import cut_windows
 from unsum.dsp.search import Search, cell_length, search
 from unsum.errors import UsageError
+from unsum.estimators.agreement import agreement_along, tiled
 from unsum.estimators.lines import FALSE_ALARM, Candidate, Line, prove_lines
 from unsum.estimators.location import Location, Passage, clock_ppm_of, delay_in_the_middle, passages_of
 from unsum.estimators.mono import decimated, search_factor
-from unsum.estimators.places import heard_stretches, rivals
-from unsum.estimators.proof import FALSE_PROOF
+from unsum.estimators.places import Heard, heard_stretches, rivals
+from unsum.estimators.proof import FALSE_PROOF, cut_at_both_rates
 from unsum.estimators.speeds import find_speeds
 from unsum.problem import AudioSource
 from unsum.progress import Progress
 
-__all__ = ["Location", "Passage", "locate_reference", "locate_references"]
+__all__ = ["Location", "Passage", "late_beginnings", "locate_reference", "locate_references"]
 
 MIN_SECONDS = 0.25  # less than this is no sound to search for
+MOST_PERCENT = 25.0  # that a speed may be off
 
 _AMBIGUOUS = 1.15
 _MOST_RIVALS = 8
 _SPEEDS_UNASKED_SECONDS = 300
 _ALL_WINDOWS_SECONDS = 900  # in longer mixtures fewer windows are looked for
 _LEAST_WINDOWS = 24
+_BLOCK_SAMPLES = 1 << 16
+_SPARE_SAMPLES = 1 << 16  # beyond what is expected: a block, where the announced length is rounded
+_LATE_SECONDS = 0.5  # what begins less late is no other repeat
+_LATE_NATS = 20.0  # that must be explained where a late track ends
+_MOST_EXPECTED = 1 << 27  # samples, some hours: a header may announce anything
 
 
 def locate_reference(
@@ -73,23 +81,25 @@ def locate_references(
     InputError
         If a floating point sample is not a number.
     UsageError
-        If the speed is a word that is not known.
+        If the speed is a word that is not known, or not from -25 to 25 percent.
     ValueError
         If the sample rates differ.
     """
     rate = mixture.sample_rate
-    if isinstance(speed, str) and speed not in ("auto", "own"):
-        raise UsageError(f"'{speed}' is no speed; give percent, or 'auto' to try all, or 'own' to try no other")
+    _check_speed(speed)
     for reference in references:
         if reference.sample_rate != rate:
             raise ValueError(
                 f"{reference.name} is at {reference.sample_rate} Hz, {mixture.name} at {rate} Hz; resample one first"
             )
     factor = search_factor(rate)
-    sounds = {reference.name: _whole(decimated(reference, factor)) for reference in references}
+    sounds = {
+        reference.name: _whole(decimated(reference, factor), expected=(reference.samples or 0) // factor)
+        for reference in references
+    }
     candidates, length = _search(mixture, sounds, rate / factor, factor, max_windows, progress)
     missing = {name: sounds[name] for name, one in candidates.items() if not one.heard and not one.reason}
-    if isinstance(speed, float | int):
+    if isinstance(speed, Real):
         missing = {name: sounds[name] for name, one in candidates.items() if not one.reason}
     long = length > _SPEEDS_UNASKED_SECONDS * rate / factor
     wanted = speed not in (None, "own") or (speed is None and not long)
@@ -99,14 +109,14 @@ def locate_references(
             missing,
             length=length,
             sample_rate=rate / factor,
-            speed=speed / 100 if isinstance(speed, float | int) else None,
+            speed=float(speed) / 100 if isinstance(speed, Real) else None,
         )
         for name in missing:
             # What the search heard at normal speed was chance: nothing to compare with.
             normal = replace(candidates[name].found, places=())
             if name in found:
                 candidates[name] = replace(candidates[name], heard=(found[name],), found=normal, rivals=())
-    proofs = prove_lines(mixture, references, sounds, candidates, factor)
+    proofs = prove_lines(mixture, references, sounds, candidates, factor, progress=progress)
     located = {name: _concluded(one, proofs.get(name, []), rate, factor) for name, one in candidates.items()}
     if speed is None and long:
         untried = {name for name in missing if not located[name].present}
@@ -114,13 +124,79 @@ def locate_references(
     return located
 
 
+def _check_speed(speed: float | str | None) -> None:
+    if speed is None or speed in ("auto", "own"):
+        return
+    if isinstance(speed, bool | str) or not isinstance(speed, Real) or not abs(speed) <= MOST_PERCENT:
+        raise UsageError(
+            f"{speed!r} is no speed; give percent from -{MOST_PERCENT:g} to {MOST_PERCENT:g}, "
+            "or 'auto' to try all, or 'own' to try no other"
+        )
+
+
+def late_beginnings(
+    mixture: AudioSource, references: Sequence[AudioSource], *, progress: Progress | None = None
+) -> dict[str, Location]:
+    """Those of some tracks that begin later than the mixture, though they may fit there too, as a loop does.
+
+    A loop that begins at 12 s is heard along both lines nearly all the time. Alone its first 12 s tell, which only the
+    start of the mixture can hold, and its last 12 s, which only what lies behind its end can: the line along which
+    these are heard is the true one.
+    """
+    located = locate_references(mixture, references, speed="own", progress=progress)
+    rate, factor = mixture.sample_rate, search_factor(mixture.sample_rate)
+    late = [
+        reference
+        for reference in references
+        if located[reference.name].present and located[reference.name].delay_samples >= _LATE_SECONDS * rate
+    ]
+    if not late:
+        return {}
+    sounds = [_whole(decimated(one, factor), expected=(one.samples or 0) // factor) for one in late]
+    total = (mixture.samples or 0) / factor
+    plans = []
+    for reference, sound in zip(late, sounds, strict=True):
+        delay, size = located[reference.name].delay_samples / factor, float(len(sound))
+        ahead = Heard(0.0, min(delay, size), 0.0, 0.0, 0.0, 0.0, 1.0)
+        behind = Heard(max(delay, size), min(delay + size, total), delay, 0.0, 0.0, 0.0, 1.0)
+        plans.append([tiled(line) if line.stop > line.start else None for line in (ahead, behind)])
+    wanted = [(int(at), tiling.window) for pair in plans for tiling in pair if tiling for at in tiling.heard]
+    pieces = iter(cut_at_both_rates(mixture, [], wanted, factor=factor)[1] if wanted else [])
+    out = {}
+    for reference, sound, pair in zip(late, sounds, plans, strict=True):
+        ahead, behind = (
+            agreement_along(one, [next(pieces) for _ in one.heard], sound, sample_rate=rate / factor).explained
+            if one
+            else 0.0
+            for one in pair
+        )
+        if behind > max(ahead, _LATE_NATS):
+            out[reference.name] = located[reference.name]
+    return out
+
+
 def _with_untried_speeds(one: Location) -> Location:
     told = "other speeds than its own were not tried, as the mixture is long; the speed auto tries them"
     return replace(one, remarks=(*one.remarks, told))
 
 
-def _whole(blocks: Iterator[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return np.concatenate([np.zeros(0, np.float32), *blocks])
+def _whole(blocks: Iterable[NDArray[np.float32]], *, expected: int) -> NDArray[np.float32]:
+    """All blocks as one (samples,); they are never held twice where no more than expected come."""
+    out, size = np.empty(min(max(expected, 0), _MOST_EXPECTED) + _SPARE_SAMPLES, np.float32), 0
+    for block in blocks:
+        if size + len(block) > len(out):
+            out = np.concatenate([out[:size], np.empty(max(len(out), len(block)), np.float32)])
+        out[size : size + len(block)] = block
+        size += len(block)
+    return out[:size]
+
+
+def _until(blocks: Iterator[NDArray[np.float32]], samples: int) -> Iterator[NDArray[np.float32]]:
+    """The first blocks, with as many samples at least, leaving the others."""
+    size = 0
+    while size < samples and (block := next(blocks, None)) is not None:
+        size += len(block)
+        yield block
 
 
 def _search(
@@ -137,12 +213,7 @@ def _search(
     """
     longest = max(map(len, sounds.values()), default=0)
     passing = decimated(mixture, factor, progress=progress)
-    head: list[NDArray[np.float32]] = []
-    size = 0
-    while size <= longest and (block := next(passing, None)) is not None:
-        head.append(block)
-        size += len(block)
-    first = _whole(iter(head))
+    first = _whole(_until(passing, longest + 1), expected=min(longest, (mixture.samples or 0) // factor))
     grid = cell_length(rate)
     expected = (mixture.samples or 0) / mixture.sample_rate
     fewer = round(max_windows * _ALL_WINDOWS_SECONDS / max(expected, _ALL_WINDOWS_SECONDS))
@@ -151,20 +222,24 @@ def _search(
     length = len(first)
     nothing = Search((), cut_windows(np.zeros(0, np.float32), phases=False, **how), 0)
     for name, sound in sounds.items():
-        for called, samples in ((name, sound), (mixture.name, first)):
-            if len(samples) < MIN_SECONDS * rate:
-                short = f"{called} is {len(samples) / rate:.3f} s long; less than {MIN_SECONDS} s cannot be placed"
+        for called, samples in ((name, len(sound)), (mixture.name, length)):
+            if samples < MIN_SECONDS * rate:
+                short = f"{called} is {samples / rate:.3f} s long; less than {MIN_SECONDS} s cannot be placed"
                 out.setdefault(name, Candidate((), nothing, False, short))
         if not np.any(sound):
             out.setdefault(name, Candidate((), nothing, False, f"{name} is silent"))
     # Where the head is all there is of the mixture, longer references pass by its windows.
-    longer = [name for name in sounds if name not in out and size <= len(sounds[name])]
+    longer = [name for name in sounds if name not in out and length <= len(sounds[name])]
     shorter = [name for name in sounds if name not in out and name not in longer]
     if longer:
         pieces = cut_windows(first, phases=True, **how)
+        if not shorter:
+            first = np.zeros(0, np.float32)  # an hour is not held twice while the other is searched
         for name in longer:
-            found = search([pieces], [sounds[name]], sample_rate=rate, phases=False)[0]
-            out[name] = _candidate(found, True, len(sounds[name]), len(first))
+            sound = sounds[name]
+            blocks = (sound[at : at + _BLOCK_SAMPLES] for at in range(0, len(sound), _BLOCK_SAMPLES))
+            found = search([pieces], blocks, sample_rate=rate, phases=False)[0]
+            out[name] = _candidate(found, True, len(sounds[name]), length)
     if shorter:
         windows = [cut_windows(sounds[name], phases=False, **how) for name in shorter]
         for name, found in zip(

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
-from unsum.dsp.code_length import band_energies, frame_samples, nats_saved
+from unsum.dsp.code_length import band_energies, energy_floor, frame_samples, nats_saved
 from unsum.dsp.convolution import convolve
 from unsum.dsp.jumps import change_point, splice_point
 from unsum.dsp.time_fit import Excerpt, Lags, render
@@ -50,13 +50,13 @@ class Ends:
     rate : samples a second
     filters : (channels, references, taps)
     lags : of the filters
-    floor : mean square of the rounding of the mixture, full scale 1
+    bits : the word length of the mixture, None where it is floating point
     """
 
     rate: int
     filters: Audio
     lags: Lags
-    floor: float = 0.0
+    bits: int | None = None
 
     @property
     def frame(self) -> int:
@@ -68,8 +68,8 @@ class Ends:
         return whole[:, self.lags.before : self.lags.before + length]
 
     def silent_energy(self, mixture: Audio) -> float:
-        """The floor under band energies: what is below a millionth of the mixture's power tells nothing either."""
-        return self.floor + 1e-12 * float(np.mean(mixture**2))
+        """The floor under the energies of bands, those of all channels together."""
+        return energy_floor(self.bits, len(mixture), float(np.sum(np.mean(mixture**2, axis=1))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def _ranges(line: Line, share: float) -> list[tuple[float, float]]:
     wanted = share * length
     if wanted >= last - first or last - first <= _EXCERPT_SECONDS:
         return [(first, last)]
-    count = max(1, round(wanted / _EXCERPT_SECONDS))
+    count = max(1, min(round(wanted / _EXCERPT_SECONDS), int((last - first) // _EXCERPT_SECONDS)))
     if count == 1:
         return [(line.pivot - 0.5 * _EXCERPT_SECONDS, line.pivot + 0.5 * _EXCERPT_SECONDS)]
     return [(at, at + _EXCERPT_SECONDS) for at in np.linspace(first, last - _EXCERPT_SECONDS, count).tolist()]

@@ -11,7 +11,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.dsp.code_length import band_energies, frame_samples, gain_terms, nats_saved
+from unsum.dsp.code_length import band_edges, energy_floor, frame_samples, gain_terms, nats_saved
+from unsum.dsp.transforms import rfft
 from unsum.engine import subtract
 from unsum.estimators.passage_ends import LEAST_GAIN
 from unsum.estimators.passage_lines import AHEAD_SECONDS
@@ -28,7 +29,6 @@ _SECONDS_PER_SILENCE = 10.0
 # A gain so sure to be below this is no misfit: a filter whose errors are as loud as it is gives one half.
 _HARDLY_THERE, _DEVIATIONS = 0.4, 2.0
 _FRAMES_TOGETHER = 8  # hang together
-_RELATIVE_FLOOR = 1e-12  # of the mixture's power so far: what is softer tells nothing
 
 
 def silences(
@@ -46,19 +46,20 @@ def silences(
     """
     rate, bits = problem.mixture.sample_rate, problem.mixture.bits
     frame = frame_samples(rate)
-    rounding = 2.0 ** (2 * (1 - bits)) / 12 if bits is not None else 0.0
     remaining = _Frames(frame)
-    tracks = {name: (_Frames(frame), _Frames(frame)) for name in model.present}
+    tracks = {name: _Frames(frame) for name in model.present}
     told: dict[str, list[NDArray[np.float64]]] = {name: [] for name in model.present}
     energy, samples = 0.0, 0
     for block in subtract(problem, model, progress=progress):
         mixture, left = as_float(block.mixture, bits), as_float(block.residual, bits)
         energy += float(np.vdot(mixture, mixture))
         samples += block.mixture.shape[1]
-        floor = rounding + _RELATIVE_FLOOR * energy / max(samples, 1)
-        own = remaining.add(left)
-        for name, (without, image) in tracks.items():
-            heard, played = without.add(left + block.images[name]), image.add(block.images[name])
+        floor = energy_floor(bits, len(mixture), energy / max(samples, 1))
+        rest = remaining.add(left)
+        own = _energies(rest, frame)
+        for name, track in tracks.items():
+            image = track.add(block.images[name])
+            heard, played = _energies(rest + image, frame), _energies(image, frame)
             saved = nats_saved(heard, own, frame=frame, floor=floor)
             told[name].append(np.stack([saved, *gain_terms(heard, own, played, frame=frame)]))
     found: dict[str, tuple[Range, ...]] = {}
@@ -84,17 +85,33 @@ def _within(sounding: Sequence[Range], count: int, frame: int) -> NDArray[np.boo
 
 
 class _Frames:
-    """Band energies of what comes in blocks of any length."""
+    """Spectra of short frames, half a frame apart, of what comes in blocks of any length.
+
+    Single precision is some 140 dB under the loudest of a frame, and what lies 120 dB under the mixture tells nothing.
+    """
 
     def __init__(self, frame: int) -> None:
         self._frame = frame
-        self._rest: NDArray[np.float64] | None = None
+        self._window = np.hanning(frame + 1)[:-1].astype(np.float32)
+        self._rest: NDArray[np.float32] | None = None
 
-    def add(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        joined = rows if self._rest is None else np.concatenate([self._rest, rows], axis=1)
-        energies = band_energies(joined, frame=self._frame)
-        self._rest = joined[:, len(energies) * (self._frame // 2) :]
-        return energies
+    def add(self, rows: NDArray[np.float64]) -> NDArray[np.complex64]:
+        """(channels, frames, bins) of the frames that are complete."""
+        half, single = self._frame // 2, rows.astype(np.float32)
+        joined = single if self._rest is None else np.concatenate([self._rest, single], axis=1)
+        count = max(0, joined.shape[1] // half - 1)
+        self._rest = joined[:, count * half :]
+        if not count:
+            return np.zeros((len(rows), 0, half + 1), np.complex64)
+        frames = np.lib.stride_tricks.sliding_window_view(joined, self._frame, axis=1)[:, ::half]
+        return rfft(frames[:, :count] * self._window, self._frame).astype(np.complex64, copy=False)
+
+
+def _energies(spectra: NDArray[np.complex64], frame: int) -> NDArray[np.float64]:
+    """Energies (frames, bands) of all channels together, as those of `unsum.dsp.code_length.band_energies`."""
+    edges = band_edges(frame)
+    power = np.sum(spectra.real**2 + spectra.imag**2, axis=0)
+    return np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1).astype(np.float64)
 
 
 def _ranges(table: NDArray[np.float64], frame: int, samples: int, rate: int) -> tuple[Range, ...]:

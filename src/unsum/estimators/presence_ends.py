@@ -80,8 +80,7 @@ def _moved(warp: TimeWarp, found: dict[int, int], rate: int) -> TimeWarp:
 
 
 def _ends(part: Contribution, mixture: AudioSource) -> Ends:
-    rounding = 2.0 ** (2 * (1 - mixture.bits)) / 12 if mixture.bits is not None else 0.0
-    return Ends(mixture.sample_rate, part.filters, Lags(part.first_lag, part.n_taps), rounding)
+    return Ends(mixture.sample_rate, part.filters, Lags(part.first_lag, part.n_taps), mixture.bits)
 
 
 def _places(warp: TimeWarp, samples: int, rate: int) -> list[_Place]:

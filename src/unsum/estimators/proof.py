@@ -147,6 +147,7 @@ def cut_at_both_rates(
     ----------
     wanted : (start, length) of each, in samples
     low : (start, length) of each, in samples of the search
+    progress : called with (samples done, samples expected, what); may raise to stop
     """
     full = _Pieces(wanted, len(source.channels))
     slow = _Pieces(low, 0)

@@ -49,7 +49,7 @@ def split_time(
     if not heard:
         return ()
     start, stop = min(a for a, _ in heard), max(b for _, b in heard)
-    margin = min(_MARGIN_SAMPLES, (stop - start) // 8)
+    margin = min(_MARGIN_SAMPLES, (stop - start) // 32)
     start, stop = start + (margin if start > 0 else 0), stop - (margin if stop < total else 0)
     idle = _gaps(heard, start, stop)
     left_out = [*idle, *excluded]
