@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.analysis import Analysis
+from unsum.describe.codec import lost_to_a_codec
 from unsum.describe.mixer import Mixer, describe_mixer
 from unsum.describe.timing import describe_timing
 from unsum.errors import InputError
@@ -68,7 +69,8 @@ def follow_tracks(
     frames = fit_frames(problem, model, power=power, samples=analysis.samples, window_samples=window, progress=progress)
     for frame in frames:
         for name in model.present:
-            rows[name].append(_settings(frame, name, analysis, delays[name]))
+            lossless = problem.mixture.lossless
+            rows[name].append(_settings(frame, name, analysis, delays[name], lossless=lossless))
     return {name: _automation(np.array(found)) for name, found in rows.items()}
 
 
@@ -81,7 +83,9 @@ def _delay(analysis: Analysis, name: str) -> float:
     ).delay_seconds
 
 
-def _settings(frame: FrameFit, name: str, analysis: Analysis, delay_seconds: float) -> tuple[float, ...]:
+def _settings(
+    frame: FrameFit, name: str, analysis: Analysis, delay_seconds: float, *, lossless: bool
+) -> tuple[float, ...]:
     """Energy of the track, then the fields of `Automation`."""
     model = analysis.model
     power, variance = frame.power[name], frame.variance[name]
@@ -97,7 +101,17 @@ def _settings(frame: FrameFit, name: str, analysis: Analysis, delay_seconds: flo
         warp=TimeWarp(delay_seconds),
         exact_gains={},
     )
-    mixer = describe_mixer(name, part, channels=model.mixture_channels, power=power, variance=variance)
+    whole = analysis.responses.get(name)
+    mixer = describe_mixer(
+        name,
+        part,
+        channels=model.mixture_channels,
+        power=power,
+        variance=variance,
+        # What disturbs both channels alike is told by all frames together: one is too short to.
+        correlation=None if whole is None else whole.correlation,
+        unsure=None if lossless else lost_to_a_codec(part.filters, variance, samples=frame.stop - frame.start),
+    )
     if not _is_known(mixer):
         return (energy, middle, *unknown)
     timing = describe_timing(part, sample_rate=model.sample_rate, power=power, variance=variance)

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from unsum.analysis import Analysis, Response, null_depth_db
 from unsum.automation import Automation, follow_tracks
-from unsum.describe.eq import Equalisation, describe_eq
+from unsum.describe.codec import lost_to_a_codec
+from unsum.describe.echo import Echo, describe_echo
+from unsum.describe.eq import Equalisation, describe_eq, flat_equaliser
 from unsum.describe.flat import FlatGain, flat_gain
 from unsum.describe.mixer import Mixer, describe_mixer
 from unsum.describe.pan import EQUAL_POWER
@@ -35,9 +37,6 @@ from unsum.reasons import with_reasons
 # Paths weaker than this beside the loudest of a track are no part of its equaliser.
 _AUDIBLE_PATH = 1e-4
 _SURE = 5.0
-# LAME at 128 to 320 kb/s makes the loudest track of a band softer by up to half the share that noise has of its image.
-# As a standard deviation of anything between none and that:
-_CODEC_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,7 @@ class Track:
     eq : None where the track went through a room, which hides it
     eq_columns : channels of the track that it was read from
     room : None where its response dies away at once
+    echo : where a few repeats of the direct sound account for the response, and no room or equaliser does
     automation : gain, pan and delay over time, where they were asked for
     limits : what could not be told of it, in words
     """
@@ -69,6 +69,7 @@ class Track:
     eq: Equalisation | None = None
     eq_columns: int = 1
     room: Room | None = None
+    echo: Echo | None = None
     automation: Automation | None = None
     limits: tuple[str, ...] = ()
 
@@ -154,7 +155,7 @@ def explain_problem(
         for name in analysis.model.contributions
     }
     shared = shared_reverb(
-        {name: analysis.model.contributions[name].filters for name, room in rooms.items() if room is not None},
+        {name: analysis.model.contributions[name].filters for name, track in tracks.items() if track.room is not None},
         sample_rate=analysis.model.sample_rate,
         noise={name: _tap_noise(analysis, name) for name in analysis.responses},
     )
@@ -257,39 +258,28 @@ def _of_all_channels(automation: Automation, part: Contribution) -> Automation:
 
 
 def _track(analysis: Analysis, name: str, room: Room | None, law: str, *, lossless: bool) -> Track:
-    part, finding = analysis.model.contributions[name], analysis.references[name]
+    part = analysis.model.contributions[name]
     if not part.present:
         return Track(name, False)
-    rate, channels = analysis.model.sample_rate, analysis.model.mixture_channels
+    rate = analysis.model.sample_rate
     response = analysis.responses.get(name)
     power, variance, correlation = (
         (response.power, response.variance, response.correlation) if response else (None, None, None)
     )
-    unsure = None if lossless or response is None else _lost_to_a_codec(part, response, analysis.samples)
-    timing = describe_timing(
-        part,
-        sample_rate=rate,
-        power=power,
-        variance=variance,
-        delay_stderr_samples=finding.delay_stderr_samples,
-        clock_stderr_ppm=finding.clock_stderr_ppm,
-    )
-    mixer = describe_mixer(
-        name,
-        part,
-        channels=channels,
-        power=power,
-        variance=variance,
-        energies=shared_energies(analysis, name),
-        image_db=finding.image_db,
-        law=law,
-        correlation=correlation,
-        unsure=unsure,
-    )
+    unsure = _unsure(analysis, name, lossless=lossless)
+    timing, mixer = settings_of(analysis, name, lossless=lossless, law=law)
     paths = None
     if part.filters.shape[:2] == (2, 2):
-        paths = describe_stereo(name, part.filters, power=power, variance=variance)
+        paths = describe_stereo(
+            name, part.filters, power=power, variance=variance, correlation=correlation, unsure=unsure
+        )
     eq, eq_columns, eq_limits = _equaliser(part, response, room, rate, unsure)
+    echo = None
+    if response is not None and (room is not None or (eq is not None and eq.kind == "curve")):
+        echo = describe_echo(part.filters, response.variance, sample_rate=rate, first_lag=part.first_lag)
+    if echo is not None:
+        room, eq, eq_limits = None, echo.direct, []
+        eq_columns = int(np.count_nonzero(np.any(echo.direct.amplitudes.reshape(part.filters.shape[:2]), axis=0)))
     if eq is not None and eq.bands:
         # Where an equaliser turns phases the strongest correlation may be upside down.
         mixer = replace(mixer, polarity=eq.polarity)
@@ -306,11 +296,57 @@ def _track(analysis: Analysis, name: str, room: Room | None, law: str, *, lossle
         eq,
         eq_columns,
         room,
+        echo,
         limits=tuple(limits),
     )
 
 
-def shared_energies(analysis: Analysis, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def settings_of(analysis: Analysis, name: str, *, lossless: bool, law: str = EQUAL_POWER) -> tuple[Timing, Mixer]:
+    """When a present reference is heard, how loud and where, as sure as its filters are.
+
+    Parameters
+    ----------
+    lossless : whether the mixture is
+    law : a name in `unsum.describe.pan.PAN_LAWS`
+    """
+    part, finding = analysis.model.contributions[name], analysis.references[name]
+    response = analysis.responses.get(name)
+    power, variance, correlation = (
+        (response.power, response.variance, response.correlation) if response else (None, None, None)
+    )
+    timing = describe_timing(
+        part,
+        sample_rate=analysis.model.sample_rate,
+        power=power,
+        variance=variance,
+        delay_stderr_samples=finding.delay_stderr_samples,
+        clock_stderr_ppm=finding.clock_stderr_ppm,
+    )
+    mixer = describe_mixer(
+        name,
+        part,
+        channels=analysis.model.mixture_channels,
+        power=power,
+        variance=variance,
+        energies=_shared_energies(analysis, name),
+        image_db=finding.image_db,
+        law=law,
+        correlation=correlation,
+        unsure=_unsure(analysis, name, lossless=lossless),
+    )
+    return timing, mixer
+
+
+def _unsure(analysis: Analysis, name: str, *, lossless: bool) -> NDArray[np.float64] | None:
+    """Relative deviation of the responses beside noise: that of a codec."""
+    response = analysis.responses.get(name)
+    if lossless or response is None:
+        return None
+    filters = analysis.model.contributions[name].filters
+    return lost_to_a_codec(filters, response.variance, samples=analysis.samples)
+
+
+def _shared_energies(analysis: Analysis, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Energies of a track and of its image as measured, where its channels may have something in common."""
     response = analysis.responses.get(name)
     return response.energies if response is not None and len(response.power) > 1 else None
@@ -327,7 +363,11 @@ def _equaliser(
     if room is not None:
         return None, 0, ["an equaliser before or after its reverb cannot be told from it"]
     if response is None or part.n_taps == 1:
-        return _nothing_but_gains(part), int(np.count_nonzero(part.filters.any(axis=(0, 2)))), []
+        return (
+            flat_equaliser(part.filters[:, :, 0].ravel(), delay_samples=float(part.first_lag)),
+            int(np.count_nonzero(part.filters.any(axis=(0, 2)))),
+            [],
+        )
     n_fft = 2 * (response.variance.shape[2] - 1)
     responses = rfft(part.filters, n_fft)
     energy = np.sum(response.power * np.abs(responses) ** 2, axis=2)
@@ -353,37 +393,6 @@ def _equaliser(
         found = describe_eq(*only, unsure=None if unsure is None else unsure[row, column][None], **how)
         return found, 1, [f"{apart}: the equaliser is that of the loudest one", *found.limits]
     return found, len(np.unique(columns)), found.limits
-
-
-def _lost_to_a_codec(part: Contribution, response: Response, samples: int) -> NDArray[np.float64]:
-    """Relative deviation (mixture channels, reference channels, bins) of the responses that a lossy mix allows.
-
-    An encoder leaves out what is masked, so a track becomes softer by up to the share that the encoder's noise D has of
-    its image, ``D / (S |H|^2)``, and the fit explains that as a response. The noise is what is left, and with the
-    variance ``V = n_taps D / (N S)`` its share is ``V N / (n_taps |H|^2)``.
-    """
-    responses = rfft(part.filters, 2 * (response.variance.shape[2] - 1))
-    image = np.maximum(np.abs(responses) ** 2, np.finfo(float).tiny)
-    return np.minimum(_CODEC_SHARE * response.variance * samples / (part.n_taps * image), 1.0)
-
-
-def _nothing_but_gains(part: Contribution) -> Equalisation:
-    """What gains without a filter are as an equaliser: flat."""
-    gains = part.filters[:, :, 0]
-    size = float(np.sqrt(np.sum(gains**2)))
-    loudest = float(gains.flat[int(np.argmax(np.abs(gains)))])
-    return Equalisation(
-        kind="flat",
-        gain_db=20 * math.log10(size) if size > 0 else -math.inf,
-        gain_stderr_db=0.0,
-        polarity=-1 if loudest < 0 else 1,
-        amplitudes=gains.ravel(),
-        delay_samples=float(part.first_lag),
-        delay_stderr_samples=0.0,
-        bands=(),
-        max_deviation_db=0.0,
-        chi2=1.0,
-    )
 
 
 def _room(analysis: Analysis, name: str) -> Room | None:

@@ -307,3 +307,30 @@ def test_equalisers_of_other_programs_are_read_back(tmp_path, program, settings,
         assert band.q == pytest.approx(q, rel=0.01)
     assert found.gain_db == pytest.approx(20 * math.log10(0.25), abs=0.01)
     assert found.delay_samples == pytest.approx(64, abs=1e-3)
+
+
+def test_a_variance_that_is_too_small_is_told_by_paths_that_disagree(rng):
+    bands = CHAINS["pass and peaks"]
+    responses, variance = measured(rng, response_of(*bands), gains=(0.5, -0.3), deviation=DEVIATION_16)
+    honest = describe_eq(responses, variance, PINK, sample_rate=RATE)
+    told = describe_eq(responses, variance / 1000, PINK, sample_rate=RATE)
+    assert told.kind == "parametric"
+    assert [band.type for band in told.bands] == [kind for kind, *_ in bands]
+    for one, other in zip(told.bands, honest.bands, strict=True):
+        assert one.frequency_stderr_hz == pytest.approx(other.frequency_stderr_hz, rel=0.5)
+
+
+def test_the_whole_response_is_as_sure_as_its_bands_together():
+    bands, misses = CHAINS["pass and peaks"], []
+    heard = FREQUENCY > 20
+    truth = 20 * np.log10(np.abs(response_of(*bands)[heard]))
+    for seed in range(12):
+        found = read(np.random.default_rng(seed), *bands, deviation=DEVIATION_16)
+        assert found.response is not None
+        hz = np.array([150.0, 500.0, 2000.0, 5000.0])
+        error, stderr = (
+            np.interp(hz, found.response.frequency_hz, values)
+            for values in (found.response.gain_db, found.response.stderr_db)
+        )
+        misses.append((error - np.interp(hz, FREQUENCY[heard], truth)) / stderr)
+    assert 0.5 < np.sqrt(np.mean(np.square(misses))) < 2

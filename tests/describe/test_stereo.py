@@ -1,5 +1,7 @@
 """Balance, width and paths of stereo strips made with known ones."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,3 +103,39 @@ def test_errors_of_a_stereo_strip_are_those_of_repeated_noise(rng):
         stderr = found.paths_stderr_db
         told.append((stderr[0][1], stderr[1][1], found.balance_stderr_db, found.width_stderr))
     assert np.std(values, axis=0) == pytest.approx(np.mean(told, axis=0), rel=0.2)
+
+
+def test_noise_that_both_sides_share_moves_no_balance(rng):
+    n_taps = 256
+    filters = np.zeros((2, 2, n_taps))
+    filters[0, 0, 9] = filters[1, 1, 9] = 1.0
+    filters[0, 1, 9] = filters[1, 0, 9] = 1.0
+    variance = np.full((2, 2, n_taps + 1), 1e-4)
+    moved = []
+    for _ in range(200):
+        # One error for both channels of the mixture, another for each channel of the reference.
+        noise = 0.01 / math.sqrt(n_taps) * rng.standard_normal((1, 2, n_taps))
+        paths = describe_stereo("song", filters + noise, variance=variance)
+        assert paths is not None and paths.balance_db is not None
+        moved.append(paths.balance_db)
+    together = np.ones((2, 2, n_taps + 1), complex)
+    alike = describe_stereo("song", filters, variance=variance, correlation=together)
+    apart = describe_stereo("song", filters, variance=variance)
+    assert alike is not None and apart is not None
+    assert alike.balance_stderr_db is not None and apart.balance_stderr_db is not None
+    assert np.std(moved) < 0.1 * apart.balance_stderr_db
+    assert alike.balance_stderr_db < 0.1 * apart.balance_stderr_db
+
+
+def test_a_codec_makes_balance_and_width_less_sure():
+    filters = np.zeros((2, 2, 256))
+    filters[0, 0, 9] = filters[1, 1, 9] = 1.0
+    variance = np.full((2, 2, 257), 1e-6)
+    sure = describe_stereo("song", filters, variance=variance)
+    lossy = describe_stereo("song", filters, variance=variance, unsure=np.full((2, 2, 257), 0.01))
+    assert sure is not None and lossy is not None
+    assert sure.balance_stderr_db is not None and lossy.balance_stderr_db is not None
+    assert sure.width_stderr is not None and lossy.width_stderr is not None
+    # One percent of either channel, and of mid and side.
+    assert lossy.balance_stderr_db == pytest.approx(0.01 * math.sqrt(2) * 20 / math.log(10), rel=0.05)
+    assert lossy.width_stderr == pytest.approx(0.01, rel=0.3)

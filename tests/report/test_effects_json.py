@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from unsum.analysis import Analysis, ReferenceFinding
 from unsum.automation import Automation
 from unsum.describe.decay import Slope
-from unsum.describe.eq import Band, Curve, Equalisation
+from unsum.describe.echo import Echo, Repeat
+from unsum.describe.eq import Band, Curve, Equalisation, flat_equaliser
 from unsum.describe.room import EnergyRatio, Octave, Room
 from unsum.errors import InputError
 from unsum.model import Contribution, MixModel
@@ -68,7 +70,7 @@ def saved(folder: Path, **effects) -> Path:
     path = folder / "x.mix.json"
     files = {"a.wav": RecordedFile("a.wav", 0, ("FC",), 48000)}
     mixture = RecordedFile("x.wav", 0, ("FL", "FR"), 48000)
-    named = {kind: {"a.wav": effect} for kind, effect in effects.items()}
+    named: dict[str, Any] = {kind: {"a.wav": effect} for kind, effect in effects.items()}
     save_session(path, analysis(), command="explain", mixture=mixture, references=files, overwrite=True, **named)
     VALIDATOR.validate(json.loads(path.read_text()))
     return path
@@ -148,3 +150,14 @@ def test_the_schema_refuses_a_band_that_is_none(tmp_path):
     document["contributions"][0]["eq"]["bands"][0]["type"] = "notch"
     with pytest.raises(jsonschema.ValidationError):
         VALIDATOR.validate(document)
+
+
+@pytest.mark.parametrize("feedback", [None, -0.6])
+def test_an_echo_comes_back_with_its_direct_sound(tmp_path, feedback):
+    direct = flat_equaliser(np.array([0.5, -0.25]), delay_samples=3.25, gain_stderr_db=1e-4, delay_stderr_samples=1e-5)
+    repeats = (Repeat(0.12, 1e-7, -8.0, 0.001), Repeat(0.3, 1e-6, -20.5, 0.01, -1))
+    echo = Echo(repeats, feedback, None if feedback is None else 1e-3, direct, -41.5)
+    found = load_session(saved(tmp_path, equalisers=direct, echoes=echo)).echoes["a.wav"]
+    assert (found.repeats, found.feedback, found.unexplained_db) == (repeats, feedback, -41.5)
+    assert found.direct.amplitudes.tolist() == [0.5, -0.25]
+    assert found.direct.delay_samples == 3.25

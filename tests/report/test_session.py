@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unsum.analysis import Analysis, ReferenceFinding, Step
+from unsum.analysis import Analysis, ReferenceFinding, Response, Step
 from unsum.errors import InputError, OutputExistsError, UsageError
 from unsum.model import Bend, Contribution, Jump, MixModel, TimeWarp
 from unsum.report.session import (
@@ -287,21 +287,31 @@ def test_nothing_left_at_all_survives_json(tmp_path):
 
 def test_spectra_and_variance_give_standard_errors(tmp_path, long_filters):
     path = tmp_path / "sure.mix.json"
-    save_session(
-        path,
-        analysis_of(long_filters),
-        command="remove",
-        mixture=MIXTURE,
-        references=FILES,
-        power={SONG: 1 / (1 + np.arange(65.0))[None]},
-        variance={SONG: np.full((2, 1, 65), 1e-6)},
-    )
+    response = Response(1 / (1 + np.arange(65.0))[None], np.full((2, 1, 65), 1e-6))
+    analysis = dataclasses.replace(analysis_of(long_filters), responses={SONG: response})
+    save_session(path, analysis, command="remove", mixture=MIXTURE, references=FILES)
     VALIDATOR.validate(json.loads(path.read_bytes()))
     mixer = load_session(path).mixers[SONG]
     assert mixer.gain_stderr_db is not None
     assert 0 < mixer.gain_stderr_db < 0.1
     assert mixer.pan_stderr_degrees is not None
     assert 0 < mixer.pan_stderr_degrees < 1
+
+
+def test_what_disturbs_both_sides_alike_and_a_codec_count_in_the_errors(tmp_path, long_filters):
+    def mixer(name, correlation, *, lossless=True):
+        response = Response(
+            1 / (1 + np.arange(65.0))[None], np.full((2, 1, 65), 1e-6), correlation=np.full((2, 2, 65), correlation)
+        )
+        analysis = dataclasses.replace(analysis_of(long_filters), responses={SONG: response}, samples=28_800_000)
+        path = tmp_path / f"{name}.mix.json"
+        save_session(path, analysis, command="remove", mixture=MIXTURE, references=FILES, lossless=lossless)
+        return load_session(path).mixers[SONG]
+
+    apart, alike, lossy = mixer("apart", 0j), mixer("alike", 1 + 0j), mixer("lossy", 0j, lossless=False)
+    assert apart.gain_stderr_db and alike.gain_stderr_db and lossy.gain_stderr_db
+    assert alike.gain_stderr_db != pytest.approx(apart.gain_stderr_db, rel=0.01)
+    assert lossy.gain_stderr_db > 1.1 * apart.gain_stderr_db
 
 
 def test_numbers_of_numpy_are_written_as_numbers(tmp_path):

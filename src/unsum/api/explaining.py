@@ -125,7 +125,6 @@ def save_explanation(explanation: "Explanation", path: Path, *, overwrite: bool 
     OutputExistsError, OutputError
     """
     from unsum.api.recording_files import recorded
-    from unsum.explanation import shared_energies
     from unsum.report.session import save_session
 
     analysis, tracks = explanation.analysis, explanation.tracks
@@ -136,11 +135,10 @@ def save_explanation(explanation: "Explanation", path: Path, *, overwrite: bool 
         command="explain",
         mixture=recorded(explanation.problem.mixture, path),
         references={source.name: recorded(source, path) for source in explanation.problem.references},
-        power={name: response.power for name, response in analysis.responses.items()},
-        variance={name: response.variance for name, response in analysis.responses.items()},
-        energies={name: shared_energies(analysis, name) for name in analysis.model.present},
+        lossless=explanation.problem.mixture.lossless,
         equalisers={name: track.eq for name, track in tracks.items()},
         rooms={name: track.room for name, track in tracks.items()},
+        echoes={name: track.echo for name, track in tracks.items()},
         automation={name: track.automation for name, track in tracks.items()},
         overwrite=overwrite,
     )

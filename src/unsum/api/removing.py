@@ -109,7 +109,6 @@ def save_removal(removal: "Removal", path: Path, *, overwrite: bool = False) -> 
         command="remove",
         mixture=recorded(removal.problem.mixture, path),
         references={source.name: recorded(source, path) for source in removal.problem.references},
-        power={name: response.power for name, response in removal.analysis.responses.items()},
-        variance={name: response.variance for name, response in removal.analysis.responses.items()},
+        lossless=removal.problem.mixture.lossless,
         overwrite=overwrite,
     )

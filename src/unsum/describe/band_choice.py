@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from unsum.describe.band_fit import ChainFit, Points, chi2_per_degree, fit_chain, refitted
 from unsum.describe.beginning import begin, rational_curves
-from unsum.describe.filters import DB_PER_LOG_A, Form, chain_response
+from unsum.describe.filters import DB_PER_LOG_A, Form, chain_values
 from unsum.describe.measured import Measured, condensed, local_means
 from unsum.describe.pairing import readings, roots_of
-from unsum.describe.simplify import canonical, passing, sane, simplest
+from unsum.describe.simplify import canonical, of_second_order, passing, sane, simplest
 from unsum.dsp.projection import project_on_taps
 from unsum.dsp.rational import RationalFit
 from unsum.dsp.transforms import irfft, rfft
 
 # Relative deviations that no point is taken to beat while the number of bands is open, 0.009 dB first: measurements
-# have errors that are not noise, and to noise they look like bands. Where the bands found so far miss the noise by
-# far, the next floor is tried.
+# have errors that are not noise, and to noise they look like bands. Where half of the points are missed by more than
+# so many times the variance of their noise, the next floor is tried.
 _SYSTEMATIC = (1e-3, 3e-5)
-_BY_FAR = 4.0
+_BY_FAR = 1.5
 # What taps that end leave of a fractional delay, when the distance between bands and measurement is told.
 _CUT_OFF = 1e-4
 # A fit that misses the first floor by a factor of 140, that is by 1.2 dB, is of no chain: more trials would not help.
@@ -187,6 +187,10 @@ def _read_otherwise(points: Points, fit: ChainFit, bench: _Bench) -> list[ChainF
         other = refitted(points, start, hopeless=_HOPELESS * fit.chi2, iterations=_TRIAL_ITERATIONS)
         if sane(other):
             found.append(canonical(other, bench.split))
+    for start in of_second_order(fit):
+        other = refitted(points, start, iterations=_LONG)
+        if sane(other):
+            found.append(canonical(other, bench.split))
     return found
 
 
@@ -283,7 +287,7 @@ def _best_readings(
 
 def _level(points: Points, forms: tuple[Form, ...] = (), settings: NDArray | None = None) -> float:
     """Log gain at which a chain is as loud as the points."""
-    shape, _ = chain_response(forms, np.empty(0) if settings is None else settings, points.axis)
+    shape = chain_values(forms, np.empty(0) if settings is None else settings, points.axis)
     apart = np.log(np.abs(points.response) / np.abs(shape))
     weights = np.minimum((np.abs(points.response) / points.deviation) ** 2, _EVEN)
     return float(np.average(apart, weights=weights))

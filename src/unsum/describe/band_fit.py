@@ -4,12 +4,13 @@ The model is ``gain * exp(-i omega delay) * (bands in a row)``, or the modulus o
 linear phase; what is minimised is ``sum |model - response|^2 / variance``.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.describe.filters import Form, chain_response
+from unsum.describe.filters import Form, chain_response, chain_values, coded
 
 _ITERATIONS = 40
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e-12, 1e8
@@ -67,7 +68,7 @@ class ChainFit:
 
     def response(self, omega: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Of the whole chain, delay and gain included; upright."""
-        bands, _ = chain_response(self.forms, self.settings, axis)
+        bands = chain_values(self.forms, self.settings, axis)
         bands = np.abs(bands) if self.zero_phase else bands
         return np.exp(self.log_gain - 1j * omega * self.delay_samples) * bands
 
@@ -91,31 +92,24 @@ def fit_chain(
     ----------
     hopeless : a chi2; a fit that is still so far above it that its pace will not bring it there is given up
     """
+    from unsum.describe import _band_fit_numba
+
     theta = np.concatenate([[log_gain, delay_samples], settings])
-    error, slopes = _error(points, forms, theta, zero_phase)
-    chi2, damping = float(error @ error), _FIRST_DAMPING
-    for done in range(iterations):
-        information, gradient = slopes @ slopes.T, slopes @ error
-        scale = 1 / np.sqrt(np.maximum(np.diag(information), np.finfo(float).tiny))
-        scaled = information * scale[:, None] * scale
-        while True:
-            step = -scale * np.linalg.solve(scaled + damping * np.eye(len(theta)), scale * gradient)
-            step *= min(1.0, _LONGEST_STEP / max(float(np.max(np.abs(step))), 1e-300))
-            tried, tried_slopes = _error(points, forms, theta + step, zero_phase)
-            after = float(tried @ tried)
-            if np.isfinite(after) and after <= chi2:
-                break
-            damping = max(damping, _LEAST_DAMPING) * 8
-            if damping > _MOST_DAMPING:
-                break
-        if damping > _MOST_DAMPING:
-            break
-        gained = chi2 - after
-        theta, error, slopes, chi2 = theta + step, tried, tried_slopes, after
-        damping = max(damping / 8, _LEAST_DAMPING)
-        if gained <= _SETTLED * chi2 or (done >= _PATIENCE and chi2 - gained * (iterations - done) > hopeless):
-            break
-    return ChainFit(forms, float(theta[0]), float(theta[1]), theta[2:], chi2, slopes @ slopes.T, zero_phase=zero_phase)
+    measured = np.stack([points.response.real, points.response.imag])
+    chi2, information = _band_fit_numba.fit(
+        *coded(forms),
+        theta,
+        zero_phase,
+        points.omega,
+        points.axis,
+        measured,
+        math.sqrt(2) / points.deviation,
+        iterations,
+        hopeless,
+        (_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING),
+        (_SETTLED, _PATIENCE, _LONGEST_STEP),
+    )
+    return ChainFit(forms, float(theta[0]), float(theta[1]), theta[2:], chi2, information, zero_phase=zero_phase)
 
 
 def refitted(points: Points, fit: ChainFit, *, hopeless: float = np.inf, iterations: int = _ITERATIONS) -> ChainFit:
@@ -137,17 +131,58 @@ def chi2_per_degree(points: Points, fit: ChainFit) -> float:
     return fit.chi2 / max(2 * len(points.omega) - len(fit.information), 1)
 
 
-def _error(
+def plain_fit(points: Points, start: ChainFit, *, iterations: int = _ITERATIONS) -> ChainFit:
+    """`refitted` in plain numpy, but that it never gives up."""
+    theta = np.concatenate([[start.log_gain, start.delay_samples], start.settings])
+    error, slopes = plain_deviations(points, start.forms, theta, start.zero_phase)
+    chi2, damping = float(error @ error), _FIRST_DAMPING
+    for _ in range(iterations):
+        information = slopes @ slopes.T
+        scale = 1 / np.sqrt(np.maximum(np.diag(information), np.finfo(float).tiny))
+        scaled = information * scale[:, None] * scale
+        while True:
+            step = -scale * np.linalg.solve(scaled + damping * np.eye(len(theta)), scale * (slopes @ error))
+            step *= min(1.0, _LONGEST_STEP / max(float(np.max(np.abs(step))), 1e-300))
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                tried, tried_slopes = plain_deviations(points, start.forms, theta + step, start.zero_phase)
+            after = float(tried @ tried)
+            if after <= chi2:
+                break
+            damping = max(damping, _LEAST_DAMPING) * 8
+            if damping > _MOST_DAMPING:
+                return replace(
+                    start,
+                    log_gain=float(theta[0]),
+                    delay_samples=float(theta[1]),
+                    settings=theta[2:],
+                    chi2=chi2,
+                    information=information,
+                )
+        gained = chi2 - after
+        theta, error, slopes, chi2 = theta + step, tried, tried_slopes, after
+        damping = max(damping / 8, _LEAST_DAMPING)
+        if gained <= _SETTLED * chi2:
+            break
+    return replace(
+        start,
+        log_gain=float(theta[0]),
+        delay_samples=float(theta[1]),
+        settings=theta[2:],
+        chi2=chi2,
+        information=slopes @ slopes.T,
+    )
+
+
+def plain_deviations(
     points: Points, forms: tuple[Form, ...], theta: NDArray, zero_phase: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Deviations (2 points,) in units of theirs, and their slopes (settings, 2 points)."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        bands, slopes = chain_response(forms, theta[2:], points.axis)
-        if zero_phase:
-            bands, slopes = np.abs(bands), slopes.real
-        model = np.exp(theta[0] - 1j * points.omega * theta[1]) * bands
-        unit = np.sqrt(2) / points.deviation
-        error = (model - points.response) * unit
-        head = np.stack([np.ones(len(model), complex), -1j * points.omega])
-        rows = np.concatenate([head, slopes]) * (model * unit)
+    """Deviations (2 points,) of a chain, in units of theirs, and their slopes (settings, 2 points)."""
+    bands, slopes = chain_response(forms, theta[2:], points.axis)
+    if zero_phase:
+        bands, slopes = np.abs(bands), slopes.real
+    model = np.exp(theta[0] - 1j * points.omega * theta[1]) * bands
+    unit = np.sqrt(2) / points.deviation
+    error = (model - points.response) * unit
+    head = np.stack([np.ones(len(model), complex), -1j * points.omega])
+    rows = np.concatenate([head, slopes]) * (model * unit)
     return np.concatenate([error.real, error.imag]), np.concatenate([rows.real, rows.imag], axis=1)

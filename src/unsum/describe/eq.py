@@ -22,8 +22,8 @@ from scipy.ndimage import minimum_filter1d
 
 from unsum.describe.band_choice import chosen_chain
 from unsum.describe.band_fit import ChainFit, Points
-from unsum.describe.filters import DB_PER_LOG_A, BandType, unwarped_hz
-from unsum.describe.measured import Measured, common_response
+from unsum.describe.filters import DB_PER_LOG_A, BandType, chain_response, unwarped_hz
+from unsum.describe.measured import PATHS_APART, Measured, common_response, disagreement
 
 Kind = Literal["flat", "parametric", "linear phase", "curve"]
 
@@ -41,8 +41,6 @@ _MEASURED_DB = 0.005
 # A band is claimed where its frequency is known to a tenth and its gain to a decibel, or better.
 _CLAIMED_LOG_FREQUENCY, _CLAIMED_GAIN_DB = 0.1, 1.0
 _CURVE_POINTS_PER_OCTAVE = 12
-# -40 dB: what two paths may differ by and still count as panned.
-_PATHS_APART = 1e-4
 # They do if that is so many standard deviations above what noise makes of them.
 _SURE = 5.0
 
@@ -98,6 +96,7 @@ class Equalisation:
     paths_apart_db : energy in which the images of the paths surely differ in more than gain, over that of the images;
         None where it is below -40 dB, or may be noise
     curve : of "curve" and "linear phase", else None
+    response : of the chain that was fitted, gain included, and how sure it is as a whole; no session keeps it
     limits : what could not be told, in words
     """
 
@@ -115,6 +114,7 @@ class Equalisation:
     curve: Curve | None = None
     limits: tuple[str, ...] = ()
     paths_apart_db: float | None = None
+    response: Curve | None = None
 
 
 def describe_eq(
@@ -159,6 +159,7 @@ def describe_eq(
     if loudest == 0:
         return _nothing(len(responses), "the filters are zero: there is nothing to equalise")
     sure = np.maximum(variance, _LEAST_VARIANCE * loudest**2)
+    sure = sure * disagreement(responses, sure, power, n_fft / n_taps)
     shared, spread, amplitudes = common_response(responses, sure, correlation)
     with np.errstate(over="ignore"):
         axis = np.tan(np.minimum(omega, np.pi * (1 - 1e-9)) / 2)
@@ -204,6 +205,32 @@ def describe_eq(
         curve=_curve(points, sample_rate) if kind in ("linear phase", "curve") else None,
         limits=tuple(limits),
         paths_apart_db=apart_db,
+        response=_fitted_response(fit, points, sample_rate),
+    )
+
+
+def flat_equaliser(
+    amplitudes: NDArray[np.float64],
+    *,
+    delay_samples: float,
+    gain_stderr_db: float = 0.0,
+    delay_stderr_samples: float = 0.0,
+    max_deviation_db: float = 0.0,
+    chi2: float = 1.0,
+) -> Equalisation:
+    """What gains (paths,) without a filter are as an equaliser."""
+    size = float(np.sqrt(np.sum(amplitudes**2)))
+    return Equalisation(
+        kind="flat",
+        gain_db=_DB * math.log(size) if size > 0 else -math.inf,
+        gain_stderr_db=gain_stderr_db,
+        polarity=-1 if float(amplitudes[int(np.argmax(np.abs(amplitudes)))]) < 0 else 1,
+        amplitudes=amplitudes,
+        delay_samples=delay_samples,
+        delay_stderr_samples=delay_stderr_samples,
+        bands=(),
+        max_deviation_db=max_deviation_db,
+        chi2=chi2,
     )
 
 
@@ -268,10 +295,25 @@ def _unclaimed_words(band: Band) -> str:
 
 
 def _standard_errors(information: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sqrt(np.maximum(np.diag(_covariance(information)), 0))
+
+
+def _covariance(information: NDArray[np.float64]) -> NDArray[np.float64]:
     # Scaled: log gain and frequencies are known to a thousandth or to a millionth.
     scale = 1 / np.sqrt(np.maximum(np.diag(information), np.finfo(float).tiny))
     inverse = np.linalg.pinv(information * scale[:, None] * scale, rcond=1e-14, hermitian=True)
-    return scale * np.sqrt(np.maximum(np.diag(inverse), 0))
+    return inverse * scale[:, None] * scale
+
+
+def _fitted_response(fit: ChainFit, points: Points, sample_rate: float) -> Curve:
+    """The level of a chain at its points, with the standard error that those of all its settings make together."""
+    response, slopes = chain_response(fit.forms, fit.settings, points.axis)
+    # A delay moves no level.
+    slopes = np.concatenate([np.ones((1, len(response))), np.zeros((1, len(response))), slopes.real])
+    covariance = _covariance(fit.information)
+    stderr = np.sqrt(np.maximum(np.einsum("kf,kl,lf->f", slopes, covariance, slopes), 0.0))
+    level = fit.log_gain + np.log(np.abs(response))
+    return Curve(points.omega * sample_rate / (2 * np.pi), _DB * level, _DB * stderr)
 
 
 def _deviations_db(fit: ChainFit, points: Points) -> NDArray[np.float64]:
@@ -296,7 +338,7 @@ def _apart_db(left: NDArray, responses: NDArray, variance: NDArray, power: NDArr
     whole = float(np.sum(np.abs(responses) ** 2 * power))
     surplus = float(np.sum((squares - variance) * power))
     chance = math.sqrt(repeats * float(np.sum(power**2 * (2 * squares * variance + variance**2))))
-    return 10 * math.log10(surplus / whole) if surplus - _SURE * chance > _PATHS_APART * whole else None
+    return 10 * math.log10(surplus / whole) if surplus - _SURE * chance > PATHS_APART * whole else None
 
 
 def _curve(points: Points, sample_rate: float) -> Curve:

@@ -19,7 +19,7 @@ References
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +125,23 @@ def chain_response(
         slopes.append(own)
         at += form.n_settings
     return response, np.concatenate(slopes) if slopes else np.empty((0, len(axis)), complex)
+
+
+def chain_values(forms: tuple[Form, ...], settings: NDArray[np.float64], axis: NDArray[np.float64]) -> Complex:
+    """The response (bins,) alone, compiled."""
+    from unsum.describe import _band_fit_numba
+
+    out = np.empty(len(axis), complex)
+    _band_fit_numba.chain_values(*coded(forms), settings, axis, out)
+    return out
+
+
+def coded(forms: tuple[Form, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Type, order and number of settings (bands,) as compiled loops take them."""
+    types = get_args(BandType)
+    rows = [(types.index(form.type), form.order, form.n_settings) for form in forms]
+    kinds, orders, counts = np.array(rows, np.int64).reshape(-1, 3).T.copy()
+    return kinds, orders, counts
 
 
 def _quadratic(log_w: float, log_q: float, axis: NDArray[np.float64]) -> tuple[Complex, Complex, Complex]:

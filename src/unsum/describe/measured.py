@@ -23,6 +23,10 @@ _HIGHEST = 0.97
 _LEAST_RELATIVE = 1e-10
 _LEAST_WEIGHT = 1e-30
 _BEST_SNR = 1e4
+# -40 dB: what two paths may differ by and still count as panned.
+PATHS_APART = 1e-4
+# Disagreement is averaged over a third of an octave, and over so many independent bins at least.
+_NEARBY, _LEAST_INDEPENDENT = 2 ** (1 / 6), 16
 _FINER = 4
 _NEWTON_STEPS = 8
 
@@ -167,6 +171,33 @@ def common_response(
         # Errors that cancel each other are not counted on to do so.
         spread = np.maximum(spread, joint)
     return shared, spread, amplitudes
+
+
+def disagreement(
+    responses: NDArray[np.complex128], variance: NDArray[np.float64], power: NDArray[np.float64], repeats: float
+) -> NDArray[np.float64]:
+    """By how much the variance of paths (paths, bins) is too small, as (bins,) and nowhere below 1.
+
+    Paths of one equaliser differ in gain and in noise. A variance that counts the rounding of all samples is too
+    small for a reference that sounds in few of them, or shorter than its filters; how far its paths are apart is not.
+
+    Parameters
+    ----------
+    repeats : bins that say what one independent bin would
+    """
+    n_paths, n_bins = responses.shape
+    if n_paths < 2:
+        return np.ones(n_bins)
+    shared, _, amplitudes = common_response(responses, variance)
+    squares = np.abs(responses - amplitudes[:, None] * shared) ** 2
+    if float(np.sum(squares * power)) > PATHS_APART * float(np.sum(np.abs(responses) ** 2 * power)):
+        return np.ones(n_bins)  # more than noise: they went different ways
+    each = np.concatenate([[0.0], np.cumsum(np.sum(squares / variance, axis=0) / (n_paths - 1))])
+    least = math.ceil(_LEAST_INDEPENDENT * repeats / 2)
+    at = np.arange(n_bins)
+    start = np.maximum(np.minimum((at / _NEARBY).astype(int), at - least), 0)
+    stop = np.minimum(np.maximum((at * _NEARBY).astype(int), at + least) + 1, n_bins)
+    return np.maximum((each[stop] - each[start]) / (stop - start), 1.0)
 
 
 def best_delay(measured: Measured, model: Model) -> tuple[float, int, float]:

@@ -23,6 +23,8 @@ _LOG_QS = math.log(0.05), math.log(100)
 _STEEP_LOG_A = 24 / DB_PER_LOG_A
 # Two passes within 20 % of each other may be one.
 _ONE_FREQUENCY = 0.2
+# Two poles in one place have a Q of 0.5.
+_DOUBLE_POLE_Q = 0.5
 # Where a point is known to a tenth.
 _KNOWN = 0.1
 
@@ -97,6 +99,17 @@ def _as_pass(form: Form, own: NDArray[np.float64]) -> tuple[Form, NDArray[np.flo
 def passing(fit: ChainFit) -> list[ChainFit]:
     """Chains with one shelf of much gain made a pass."""
     return [other for other in _simpler(fit) if len(other.forms) == len(fit.forms)]
+
+
+def of_second_order(fit: ChainFit) -> list[ChainFit]:
+    """Chains with one shelf of the first order made one of the second, whose poles had seemed to be one."""
+    found, at = [], 0
+    for n, form in enumerate(fit.forms):
+        at += form.n_settings
+        if form.type in SHELVES and form.order == 1:
+            forms = (*fit.forms[:n], Form(form.type), *fit.forms[n + 1 :])
+            found.append(replace(fit, forms=forms, settings=np.insert(fit.settings, at, math.log(_DOUBLE_POLE_Q))))
+    return found
 
 
 def _with_parts(fit: ChainFit, parts: list[tuple[Form, NDArray[np.float64]]]) -> ChainFit:

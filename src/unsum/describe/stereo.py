@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.describe.energies import DB_PER_RELATIVE_ENERGY, SURE_DEVIATIONS, amplitude_spread, energy_spread
+from unsum.describe.energies import (
+    DB_PER_RELATIVE_ENERGY,
+    SURE_DEVIATIONS,
+    amplitude_spread,
+    energy_covariance,
+    energy_spread,
+)
 from unsum.describe.mixer import SAME_SOUND
 from unsum.describe.timing import on_bins, over_lags, weighted_responses
 
@@ -53,6 +59,8 @@ def describe_stereo(
     *,
     power: NDArray[np.float64] | None = None,
     variance: NDArray[np.float64] | None = None,
+    correlation: NDArray[np.complex128] | None = None,
+    unsure: NDArray[np.float64] | None = None,
 ) -> StereoPaths | None:
     """Balance, width and the four paths of a stereo reference in a stereo mixture; None where nothing passes.
 
@@ -61,7 +69,7 @@ def describe_stereo(
     name : of the reference, for the words
     filters : (2, 2, taps)
         Mixture channel, reference channel: left and right.
-    power, variance : as of `unsum.describe.mixer.describe_mixer`
+    power, variance, correlation, unsure : as of `unsum.describe.mixer.describe_mixer`
     """
     if filters.shape[:2] != (2, 2):
         raise ValueError(f"{name}: {filters.shape[:2]} paths; balance and width are a matter of two channels into two")
@@ -69,12 +77,17 @@ def describe_stereo(
     noise = np.zeros(responses.shape) if variance is None else on_bins(variance, responses.shape[2])
     n_taps = filters.shape[2]
     energy = np.sum(weights * (np.abs(responses) ** 2 - noise), axis=2)
-    spread = np.array(
-        [
-            [energy_spread(responses[c : c + 1, d : d + 1], weights[d], noise[c, d], n_taps)[0] for d in (0, 1)]
-            for c in (0, 1)
-        ]
-    )
+    alike = None if correlation is None else on_bins(correlation, responses.shape[2])
+    # Of a column the errors in both channels go together; those of two columns count as independent.
+    columns = [
+        energy_covariance(responses[:, d : d + 1], weights[d], noise[:, d : d + 1], n_taps, alike) for d in (0, 1)
+    ]
+    spread = np.array([np.diag(column) for column in columns]).T
+    deviation = np.zeros(responses.shape)
+    if unsure is not None:
+        # Alike in all bins of a path, so that deviations add up and not their squares.
+        deviation = np.abs(responses) * on_bins(unsure, responses.shape[2])
+        spread = spread + (2 * np.sum(weights * np.abs(responses) * deviation, axis=2)) ** 2
     heard = energy > np.maximum(SURE_DEVIATIONS * np.sqrt(spread), _SILENT_PATH * energy.max())
     if not heard.any():
         return None
@@ -89,12 +102,16 @@ def describe_stereo(
     balance = balance_stderr = None
     if heard.any(axis=1).all():
         balance = 10 * math.log10(sides[1] / sides[0])
-        balance_stderr = DB_PER_RELATIVE_ENERGY * math.sqrt(float(np.sum(side_spread / sides**2)))
+        common = 2 * float(columns[0][0, 1] + columns[1][0, 1]) / float(sides[0] * sides[1])
+        balance_stderr = DB_PER_RELATIVE_ENERGY * math.sqrt(max(float(np.sum(side_spread / sides**2)) - common, 0.0))
     else:
         limits.append(f"{name}: nothing of it is in the {'left' if sides[0] < sides[1] else 'right'}: no balance")
     if opposite:
         responses = responses * np.array([1, -1])[:, None, None]
-    width, width_stderr = _width(responses, weights.mean(axis=0), noise, n_taps)
+    together = np.zeros(responses.shape[2])
+    if alike is not None:
+        together = (-1 if opposite else 1) * 2 * np.real(alike[0, 1]) * np.sqrt(noise[0] * noise[1]).sum(axis=0)
+    width, width_stderr = _width(responses, weights.mean(axis=0), noise, together, deviation, n_taps)
     if width is None:
         limits.append(f"{name}: only its side passes, no mid: no width")
     stderr_db = DB_PER_RELATIVE_ENERGY * np.sqrt(spread) / np.where(heard, energy, 1.0)
@@ -144,14 +161,30 @@ def _are_opposite(left: NDArray[np.complex128], right: NDArray[np.complex128], w
 
 
 def _width(
-    responses: NDArray[np.complex128], weights: NDArray[np.float64], noise: NDArray[np.float64], n_taps: int
+    responses: NDArray[np.complex128],
+    weights: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    together: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    n_taps: int,
 ) -> tuple[float | None, float]:
-    """Gain from side to side over that from mid to mid, and its standard error."""
+    """Gain from side to side over that from mid to mid, and its standard error.
+
+    Parameters
+    ----------
+    noise, deviation : (2, 2, bins)
+        Variance of the responses, and the deviation beside it that all bins may share.
+    together : (bins,)
+        What the errors of both channels have in common adds to the variance of the mid, and takes from the side's.
+    """
     (ll, lr), (rl, rr) = responses
     parts = np.array([[(ll + lr + rl + rr) / 2], [(ll - lr - rl + rr) / 2]])
-    part_noise = np.broadcast_to(noise.sum(axis=(0, 1)) / 4, parts.shape)
+    apart = noise.sum(axis=(0, 1))
+    part_noise = np.maximum(np.array([[apart + together], [apart - together]]), 0.0) / 4
     energy = np.sum(weights * (np.abs(parts) ** 2 - part_noise), axis=(1, 2))
     spread = energy_spread(parts, weights[None], part_noise, n_taps)
+    shared = np.sqrt(np.sum(deviation**2, axis=(0, 1))) / 2
+    spread = spread + (2 * np.sum(weights * np.abs(parts[:, 0]) * shared, axis=1)) ** 2
     mid, side = np.maximum(energy, 0.0)
     if mid <= max(SURE_DEVIATIONS * math.sqrt(float(spread[0])), _SILENT_PATH * side):
         return None, 0.0

@@ -1,4 +1,4 @@
-"""Equalisers, rooms and automation as the values of ``mix.json``, and back; `unsum.report.mix_json` has the rest."""
+"""Equalisers, rooms, echoes and automation as values of ``mix.json``, and back; the rest is in `mix_json.py`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from unsum.automation import Automation
 from unsum.describe.decay import Slope
+from unsum.describe.echo import Echo, Repeat
 from unsum.describe.eq import Band, Curve, Equalisation, Kind
 from unsum.describe.filters import BandType
 from unsum.describe.room import EnergyRatio, Octave, Room
@@ -162,6 +163,43 @@ def _read_slope(entry: Fields, key: str) -> Slope | None:
 def _read_ratio(entry: Fields, key: str) -> EnergyRatio | None:
     ratio = entry.optional(key)
     return ratio and EnergyRatio(ratio.number("value"), ratio.number("stderr"))
+
+
+def echo_fields(echo: Echo) -> dict[str, Any]:
+    """The repeats of a direct sound, and of that what the equaliser of the track does not say."""
+    return {
+        "repeats": [
+            {
+                "delay_seconds": value_fields(repeat.delay_seconds, repeat.delay_stderr_seconds),
+                "level_db": value_fields(repeat.level_db, repeat.level_stderr_db),
+                "polarity": repeat.polarity,
+            }
+            for repeat in echo.repeats
+        ],
+        "feedback": value_fields(echo.feedback, echo.feedback_stderr),
+        "unexplained_db": echo.unexplained_db,
+    }
+
+
+def read_echo(entry: Fields, direct: Equalisation) -> Echo:
+    """An echo, whose direct sound stands as the equaliser of the track."""
+    repeats = []
+    for one in entry.each("repeats"):
+        delay, level = one.inner("delay_seconds"), one.inner("level_db")
+        repeats.append(
+            Repeat(
+                *(delay.number("value"), delay.number("stderr"), level.number("value"), level.number("stderr")),
+                polarity=one.whole("polarity", least=-1),
+            )
+        )
+    feedback = entry.optional("feedback")
+    return Echo(
+        repeats=tuple(repeats),
+        feedback=feedback and feedback.number("value"),
+        feedback_stderr=feedback and feedback.number("stderr"),
+        direct=direct,
+        unexplained_db=entry.number("unexplained_db"),
+    )
 
 
 def automation_fields(automation: Automation, array: ArrayFields) -> dict[str, Any]:

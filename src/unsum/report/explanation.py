@@ -10,6 +10,7 @@ import numpy as np
 
 from unsum.analysis import Step
 from unsum.automation import Automation
+from unsum.describe.echo import echo_words
 from unsum.describe.eq import Band, Equalisation
 from unsum.describe.mixer import Mixer, mixer_words
 from unsum.describe.pan import CENTRE_DEGREES, EQUAL_POWER
@@ -18,7 +19,7 @@ from unsum.describe.sends import shared_reverb_words
 from unsum.describe.stereo import StereoPaths, stereo_words
 from unsum.describe.timing import timing_words
 from unsum.explanation import Explanation, Track
-from unsum.report.effects_json import AUTOMATION_ROWS, equaliser_fields, room_fields, value_fields
+from unsum.report.effects_json import AUTOMATION_ROWS, echo_fields, equaliser_fields, room_fields, value_fields
 
 WIDTH = 79
 _NAME_WIDTH = 26
@@ -123,6 +124,8 @@ def _track_words(track: Track, *, verbose: bool) -> Iterator[str]:
     assert track.mixer is not None and track.timing is not None
     if track.eq is not None and (track.eq.kind != "flat" or verbose):
         yield "EQ: " + "; ".join(equaliser_words(track.eq, track.fader_db, verbose=verbose))
+    if track.echo is not None:
+        yield "echo: " + "; ".join(echo_words(track.echo))
     if track.room is not None:
         yield "reverb: " + "; ".join(room_words(track.room) if verbose else room_words(track.room)[:1])
     if track.paths is not None and (verbose or _is_notable(track.paths)):
@@ -272,6 +275,7 @@ def _track_fields(explanation: Explanation, track: Track) -> dict[str, Any]:
         "image_db": image_db if image_db is not None and math.isfinite(image_db) else None,
         "eq": None if eq is None or not math.isfinite(eq.gain_db) else equaliser_fields(eq, _listed),
         "room": track.room and room_fields(track.room),
+        "echo": track.echo and echo_fields(track.echo),
         "automation": track.automation and {row: _known(getattr(track.automation, row)) for row in AUTOMATION_ROWS},
         "taps": explanation.analysis.model.contributions[track.name].n_taps,
     }

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from unsum import __version__
 from unsum.analysis import Analysis, ReferenceFinding, Step
 from unsum.automation import Automation
+from unsum.describe.echo import Echo
 from unsum.describe.eq import Equalisation
 from unsum.describe.mixer import Mixer
 from unsum.describe.room import Room
@@ -26,8 +27,10 @@ from unsum.model import Bend, Contribution, Jump, MixModel, TimeWarp
 from unsum.report.effects_json import (
     Arrays,
     automation_fields,
+    echo_fields,
     equaliser_fields,
     read_automation,
+    read_echo,
     read_equaliser,
     read_room,
     room_fields,
@@ -69,7 +72,7 @@ class Session:
     ----------
     unsum : the version that wrote it
     references, timings, mixers : by name of the reference; the last two for those that are present
-    equalisers, rooms, automation : by name of the reference, where there is one; their limits stand in the analysis
+    equalisers, rooms, automation, echoes : by name of the reference, where there is one; limits stand in the analysis
     """
 
     command: str
@@ -81,6 +84,7 @@ class Session:
     equalisers: Mapping[str, Equalisation] = field(default_factory=dict)
     rooms: Mapping[str, Room] = field(default_factory=dict)
     automation: Mapping[str, Automation] = field(default_factory=dict)
+    echoes: Mapping[str, Echo] = field(default_factory=dict)
     unsum: str = __version__
 
 
@@ -116,7 +120,7 @@ def document_session(fields: Fields, arrays: Mapping[str, NDArray[np.float64]]) 
     rate = fields.whole("sample_rate")
     mixture = _read_file(fields.inner("mixture"))
     references, contributions, findings, timings, mixers = {}, {}, {}, {}, {}
-    equalisers, rooms, automation = {}, {}, {}
+    equalisers, rooms, automation, echoes = {}, {}, {}, {}
 
     def read_array(entry: Fields, dimensions: int) -> NDArray[np.float64]:
         return _read_array(entry, arrays, dimensions=dimensions)
@@ -138,6 +142,8 @@ def document_session(fields: Fields, arrays: Mapping[str, NDArray[np.float64]]) 
             equalisers[name] = read_equaliser(entry.inner("eq"), read_array)
         if entry.has("room"):
             rooms[name] = read_room(entry.inner("room"))
+        if entry.has("echo"):
+            echoes[name] = read_echo(entry.inner("echo"), read_equaliser(entry.inner("eq"), read_array))
         if entry.has("automation"):
             automation[name] = read_automation(entry.inner("automation"), read_array)
     least, greatest = fields.numbers("residual_range", length=2)
@@ -160,6 +166,7 @@ def document_session(fields: Fields, arrays: Mapping[str, NDArray[np.float64]]) 
         equalisers,
         rooms,
         automation,
+        echoes,
         unsum=fields.text("unsum"),
     )
 
@@ -181,6 +188,7 @@ def _contribution_fields(session: Session, name: str, arrays: Arrays) -> dict[st
     told = {
         "eq": eq and equaliser_fields(eq, partial(_numbered_fields, arrays=arrays)),
         "room": room and room_fields(room),
+        **({"echo": echo_fields(session.echoes[name])} if name in session.echoes else {}),
         "automation": automation and automation_fields(automation, partial(_stored_fields, arrays=arrays)),
     }
     return {

@@ -6,8 +6,9 @@ import textwrap
 from typing import Any
 
 from unsum.analysis import Analysis, Remnant, Step
-from unsum.describe.mixer import Mixer, describe_mixer, mixer_words
-from unsum.describe.timing import Timing, describe_timing, jump_words, timing_words
+from unsum.describe.mixer import mixer_words
+from unsum.describe.timing import jump_words, timing_words
+from unsum.explanation import settings_of
 from unsum.removal import Removal
 from unsum.timecode import clock_time
 
@@ -33,7 +34,7 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
             if len(jumps) > _MOST_JUMPS:
                 lines.append(f"  and {len(jumps) - _MOST_JUMPS} more jumps")
         if verbose and part.present:
-            timing, mixer = describe(analysis, name)
+            timing, mixer = settings_of(analysis, name, lossless=removal.problem.mixture.lossless)
             words = "; ".join((*timing_words(timing), *mixer_words(mixer)))
             lines += textwrap.wrap(words, WIDTH, initial_indent="  ", subsequent_indent="  ")
             if remnant := _remnant_words(analysis, name):
@@ -46,31 +47,6 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
         lines.append(f"written: {removal.output.name}")
         lines += [f"image of {name}: {path.name}" for name, path in removal.images.items()]
     return "\n".join(lines)
-
-
-def describe(analysis: Analysis, name: str) -> tuple[Timing, Mixer]:
-    """Timing and mixer of a reference that is present, weighed by its spectrum where that is known."""
-    part, response = analysis.model.contributions[name], analysis.responses.get(name)
-    power, variance, energies = (response.power, response.variance, response.energies) if response else (None,) * 3
-    finding = analysis.references[name]
-    timing = describe_timing(
-        part,
-        sample_rate=analysis.model.sample_rate,
-        power=power,
-        variance=variance,
-        delay_stderr_samples=finding.delay_stderr_samples,
-        clock_stderr_ppm=finding.clock_stderr_ppm,
-    )
-    mixer = describe_mixer(
-        name,
-        part,
-        channels=analysis.model.mixture_channels,
-        power=power,
-        variance=variance,
-        energies=energies,
-        image_db=finding.image_db,
-    )
-    return timing, mixer
 
 
 def _remnant_words(analysis: Analysis, name: str) -> str | None:
@@ -182,7 +158,7 @@ def removal_json(removal: Removal) -> str:
             "reason": finding.reason,
         }
         if part.present:
-            timing, mixer = describe(analysis, name)
+            timing, mixer = settings_of(analysis, name, lossless=removal.problem.mixture.lossless)
             entry |= {
                 "delay_seconds": timing.delay_seconds,
                 "clock_ppm": timing.clock_ppm,

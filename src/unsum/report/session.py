@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unsum.analysis import Analysis
 from unsum.automation import Automation
+from unsum.describe.echo import Echo
 from unsum.describe.eq import Equalisation
-from unsum.describe.mixer import describe_mixer
 from unsum.describe.room import Room
-from unsum.describe.timing import describe_timing
 from unsum.errors import InputError, OutputExistsError, UsageError
+from unsum.explanation import settings_of
 from unsum.media.remux import reserve_output, write_error
 from unsum.report.effects_json import known
 from unsum.report.fields import Fields, damaged
@@ -47,7 +46,6 @@ _SUFFIX = ".json"
 _SCHEMA_FAMILY = "unsum/mix/"
 
 # Of the channels of a reference, and of its image in those of the mixture.
-Energies = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def mix_schema() -> dict[str, Any]:
@@ -126,12 +124,11 @@ def save_session(
     command: str,
     mixture: RecordedFile,
     references: Mapping[str, RecordedFile],
-    power: Mapping[str, NDArray[np.float64]] | None = None,
-    variance: Mapping[str, NDArray[np.float64]] | None = None,
-    energies: Mapping[str, Energies | None] | None = None,
+    lossless: bool = True,
     equalisers: Mapping[str, Equalisation | None] | None = None,
     rooms: Mapping[str, Room | None] | None = None,
     automation: Mapping[str, Automation | None] | None = None,
+    echoes: Mapping[str, Echo | None] | None = None,
     overwrite: bool = False,
 ) -> Session:
     """Describe an analysis and write it; a killed run leaves no half file.
@@ -139,12 +136,10 @@ def save_session(
     Parameters
     ----------
     path : ends in ``.json``; long arrays go beside it, into the same name with ``.npz``
-    power : {reference: (reference channels, bins)}
-        Spectra that tell which frequencies matter for gain, pan and delay; without one, all matter alike.
-    variance : {reference: (mixture channels, reference channels, bins)}
-        Of the responses; gives gain and pan their standard errors.
-    energies : {reference: as `unsum.describe.mixer.describe_mixer` takes them}
-    equalisers, rooms, automation : by name of the reference, where they are known
+    analysis : its responses tell which frequencies matter for gain, pan and delay, and give them standard errors
+    lossless : whether the mixture is; a codec leaves gain and pan less sure
+    equalisers, rooms, automation, echoes : by name of the reference, where they are known
+        An echo stands beside the equaliser of its direct sound.
 
     Returns
     -------
@@ -168,7 +163,7 @@ def save_session(
     for name in model.present:
         if len(references[name].channels) != model.contributions[name].filters.shape[1]:
             raise ValueError(f"{name} has {len(references[name].channels)} channels, its filters have others")
-    session = _described(analysis, command, mixture, references, power or {}, variance or {}, known(energies))
+    session = _described(analysis, command, mixture, references, lossless=lossless)
     kept = {name: _as_kept(eq) for name, eq in known(equalisers).items() if math.isfinite(eq.gain_db)}
     # Where an equaliser turns phases it knows the polarity better than the strongest correlation does.
     upright = {name: replace(session.mixers[name], polarity=eq.polarity) for name, eq in kept.items() if eq.bands}
@@ -177,6 +172,7 @@ def save_session(
         mixers={**session.mixers, **upright},
         equalisers=kept,
         rooms=known(rooms),
+        echoes=known(echoes),
         automation={name: curves for name, curves in known(automation).items() if len(curves.seconds)},
     )
     document, arrays = session_document(session)
@@ -215,34 +211,12 @@ def _described(
     command: str,
     mixture: RecordedFile,
     references: Mapping[str, RecordedFile],
-    power: Mapping[str, NDArray[np.float64]],
-    variance: Mapping[str, NDArray[np.float64]],
-    energies: Mapping[str, Energies],
+    *,
+    lossless: bool,
 ) -> Session:
-    model = analysis.model
-    timings = {
-        name: describe_timing(
-            model.contributions[name],
-            sample_rate=model.sample_rate,
-            power=power.get(name),
-            variance=variance.get(name),
-            delay_stderr_samples=analysis.references[name].delay_stderr_samples,
-            clock_stderr_ppm=analysis.references[name].clock_stderr_ppm,
-        )
-        for name in model.present
-    }
-    mixers = {
-        name: describe_mixer(
-            name,
-            model.contributions[name],
-            channels=model.mixture_channels,
-            power=power.get(name),
-            variance=variance.get(name),
-            energies=energies.get(name),
-            image_db=analysis.references[name].image_db,
-        )
-        for name in model.present
-    }
+    settings = {name: settings_of(analysis, name, lossless=lossless) for name in analysis.model.present}
+    timings = {name: timing for name, (timing, _) in settings.items()}
+    mixers = {name: mixer for name, (_, mixer) in settings.items()}
     reasons = [reason for mixer in mixers.values() for reason in mixer.limits]
     limits = tuple(dict.fromkeys([*analysis.limits, *reasons]))
     # The reasons stand among the limits of the whole from here on.
@@ -251,8 +225,10 @@ def _described(
 
 
 def _as_kept(eq: Equalisation) -> Equalisation:
-    """An equaliser without its limits, which stand among those of the whole, and without a curve of no points."""
-    return replace(eq, limits=(), curve=eq.curve if eq.curve is not None and len(eq.curve.gain_db) else None)
+    """An equaliser as the document has it: without its limits, which stand among those of the whole."""
+    return replace(
+        eq, limits=(), response=None, curve=eq.curve if eq.curve is not None and len(eq.curve.gain_db) else None
+    )
 
 
 def _json_bytes(document: dict[str, Any]) -> bytes:
