@@ -119,7 +119,14 @@ class Rows:
 
     @property
     def n_fitted(self) -> int:
-        return sum(segment.stop - segment.start for segment in self.segments if segment.part == FIT)
+        return self._n_of(FIT)
+
+    @property
+    def n_held_out(self) -> int:
+        return self._n_of(HELD_OUT)
+
+    def _n_of(self, part: int) -> int:
+        return sum(segment.stop - segment.start for segment in self.segments if segment.part == part)
 
     @property
     def seconds(self) -> NDArray[np.float64]:
@@ -214,7 +221,7 @@ def side_by_side(
     segments = []
     at = 0
     for excerpt in excerpts:
-        first = excerpt.start + WHITENING_ORDER  # the whitener has no history there
+        first = min(excerpt.start + WHITENING_ORDER, excerpt.stop)  # the whitener has no history there
         for start, stop, part in _parts(first, excerpt.stop, excluded, held_out_every, slice_samples):
             segments.append(Segment(at + before + start - excerpt.start, at + before + stop - excerpt.start, part))
         at += before + excerpt.mixture.shape[1] + behind

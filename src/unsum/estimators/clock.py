@@ -13,8 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.errors import InputError
-from unsum.estimators.clock_bend import deviation, fit_bend, followed_bend, line_stderr_ppm, loop, without_line
-from unsum.estimators.clock_estimate import BENT, JUMPS, ClockEstimate, unknown
+from unsum.estimators.clock_bend import (
+    deviation,
+    fit_bend,
+    followed_bend,
+    later,
+    line_stderr_ppm,
+    loop,
+    without_line,
+    wobbles,
+)
+from unsum.estimators.clock_estimate import BENT, DRIFT, JUMPS, ClockEstimate, unknown
 from unsum.estimators.clock_even import PLAIN, fit_even, followed, moved, nearest_steady, runs_evenly, sharply
 from unsum.estimators.clock_fraction import fraction_left
 from unsum.estimators.clock_jumps import around, with_jumps
@@ -161,8 +170,11 @@ def _fit(scene: Scene | None, start: TimeWarp, rate: int, everything: Everything
         if even is None:
             return unknown(start, rate, "the reference is silent in all excerpts")
         sharp = sharply(scene, even.warp)
-        if sharp is None or runs_evenly(scene, sharp, _SHARP_DEVIATION):
+        if sharp is None:
             return even
+        if runs_evenly(scene, sharp, _SHARP_DEVIATION):
+            shaking = even.kind == DRIFT and wobbles(scene, even.warp)
+            return (shaking and _bent(scene, sharp, even.warp, even, even, everything)) or even
         frames, warp = sharp, even.warp
     else:
         even = None
@@ -193,16 +205,25 @@ def _uneven(
             sharp = sharply(apart, best.warp)
             if sharp is None or deviation(sharp) < _SHARP_DEVIATION:
                 return best
-    whole = scene.everything
-    bent = fit_bend(scene, followed_bend(scene, warp, frames)) if whole else fit_long_bend(warp, everything)
+    bent = _bent(scene, frames, warp, best, even, everything)
+    if bent is not None:
+        return bent
+    told = "the clocks do not run evenly, but neither jumps nor a bend explain it"
+    return replace(best, remarks=(*best.remarks, told)) if best is even else best
+
+
+def _bent(
+    scene: Scene, frames: Frames, warp: TimeWarp, best: ClockEstimate, even: ClockEstimate, everything: Everything
+) -> ClockEstimate | None:
+    """The clock that runs unevenly, from a warp that frames were followed with; None where the best is as good."""
+    bent = fit_bend(scene, followed_bend(scene, warp, frames)) if scene.everything else fit_long_bend(warp, everything)
     against = loop(scene, best.warp, PLAIN)
     tested = None if bent is None else loop(scene, bent, PLAIN)
     if bent is None or tested is None or against is None or tested.held_out_db > against.held_out_db - _BEND_GAIN_DB:
-        told = "the clocks do not run evenly, but neither jumps nor a bend explain it"
-        return replace(best, remarks=(*best.remarks, told)) if best is even else best
+        return None
     bent = without_line(bent, scene.start, scene.stop)
     fraction, fraction_stderr = fraction_left(scene, bent)
-    bent = replace(bent, delay_seconds=bent.delay_seconds + fraction / scene.rate)
+    bent = later(bent, fraction / scene.rate)
     stderr = line_stderr_ppm(scene, tested, bent)
     return ClockEstimate(
         bent,
