@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.warp import cutoff_for, interpolate, reach
+from unsum.engine.read_ahead import read_ahead
 from unsum.model import TimeWarp, WholeStretch
 from unsum.problem import AudioSource, Problem, as_float
 from unsum.progress import Progress
@@ -199,7 +200,7 @@ def aligned_blocks(
     if before:
         yield AlignedAudio(-before, nothing, {name: reader.read(before) for name, reader in readers.items()})
     start, total = 0, problem.mixture.samples or 0
-    for mixture in _rechunked(problem.mixture, block_samples):
+    for mixture in read_ahead(_rechunked(problem.mixture, block_samples)):
         references = {name: reader.read(mixture.shape[1]) for name, reader in readers.items()}
         yield AlignedAudio(start, mixture, references)
         start += mixture.shape[1]
