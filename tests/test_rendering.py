@@ -430,6 +430,7 @@ def test_the_picture_of_a_residual_is_kept(suffix, codec, summed, tmp_path, rng,
 
 @pytest.mark.parametrize("wrong", ["scene.yaml", "party.txt", "party"])
 def test_only_sessions_are_rendered(wrong, tmp_path):
+    (tmp_path / wrong).write_text("{}")
     with pytest.raises(UsageError, match=r"give the mix\.json"):
         unsum.render(tmp_path / wrong)
 

@@ -267,3 +267,13 @@ def test_the_room_in_words(rng):
     assert words[3] == "the direct sound is as strong as the reverberation"
     assert words[4].startswith("the reverberation starts 25.")
     assert "C50" in words[5]
+
+
+@pytest.mark.parametrize("cut_db", [-25, -40, -60])
+def test_a_reverb_of_which_only_the_beginning_was_used_has_the_decay_of_what_was(rng, cut_db):
+    # A convolution reverb ends with its last tap; a longer filter finds nothing but rounding behind it.
+    taps = reverberation(rng, 0.5, n_taps=round(-cut_db / 60 * 0.5 * RATE), channels=2)
+    longer = np.concatenate([taps, 1e-8 * rng.standard_normal((2, RATE))], axis=1)
+    slope = room(longer, sample_rate=RATE).rt60
+    assert slope is not None
+    assert slope.seconds == pytest.approx(0.5, rel=0.12)

@@ -60,6 +60,8 @@ _LEAST_RANGE_DB = 10.0
 # Deeper no response is followed: what a filter or rounding leaves there is no decay.
 _DEEPEST_DB = -100.0
 _CURVE_POINTS = 400
+# Between one interval and the next, beyond three times what it usually falls.
+_CLIFF_DB = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ def fit_decay(
     """
     if len(energy) < 8 or not energy.any():
         return None
+    energy = energy[: _cut_off(energy, max(2, round(_FIRST_INTERVAL_SECONDS * sample_rate)))]
     per_sample = independent_hz / sample_rate
     knee = _find_knee(energy, sample_rate=sample_rate, per_sample=per_sample, known_noise=noise)
     if knee is None:
@@ -159,6 +162,21 @@ def fit_decay(
     late = next(filter(None, (slope(_UPPER_DB, _UPPER_DB - evaluated) for evaluated in _EVALUATED_DB)), None)
     early = slope(0.0, -_EARLY_DB)
     return Decay(late, early, range_db, knee.at, knee.noise, rest)
+
+
+def _cut_off(energy: NDArray[np.float64], interval: int) -> int:
+    """Samples up to which a response is that of a room: convolutions end with their last tap, as off a cliff."""
+    count = len(energy) // interval
+    if count < 4:
+        return len(energy)
+    level_db = 10 * np.log10(np.maximum(energy[: count * interval].reshape(count, interval).mean(axis=1), 1e-300))
+    drop_db = -np.diff(level_db)
+    for k in range(1, count - 1):
+        usual_db = max(0.0, float(np.median(drop_db[:k])))
+        if drop_db[k] > _CLIFF_DB + 3 * usual_db and np.all(level_db[k + 1 :] < level_db[k] - _CLIFF_DB):
+            # The interval that follows may hold the last of it.
+            return (k + 1) * interval
+    return len(energy)
 
 
 def _find_knee(
