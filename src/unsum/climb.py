@@ -41,6 +41,8 @@ _LONG_SECONDS = (0.78, 1.56, 3.12, 6.24)
 # What is gathered for longer ones would take more memory than a computer is sure to have.
 _MOST_BYTES = 4e9
 _NEAR_ROUNDING_DB = 1.0
+# What is left is worth a word where it is louder than this.
+_TOLD_DB = -60.0
 _LEAD_SECONDS = 0.03
 # Beyond so many unknowns the middle orders are not tried one by one.
 _MANY_UNKNOWNS = 1 << 17
@@ -68,6 +70,10 @@ class Climb:
         self.best = _State(model, 0.0, None)
         self.channels = {r.name: len(r.channels) for r in problem.references if r.name in alignment.names}
         self.limits: tuple[str, ...] = ()
+        self._longest, self._cut_short = (
+            (0, 1),
+            False,
+        )  # the longest filter tried of rooms, and whether longer ones were due
 
     def all_rungs(
         self, max_rung: str, *, max_taps: int | None = None, warped: tuple[MixModel, Alignment] | None = None
@@ -87,6 +93,7 @@ class Climb:
         n_rows = sum(s.stop - s.start for s in self.alignment.segments if s.part == FIT)
         rooms = self._orders(n_rows, room_orders) if last >= RUNGS.index("reverb") else []
         short = self._orders(n_rows, _SHORT_ORDERS)
+        self._longest, self._cut_short = (rooms or short or [(0, 1)])[-1], len(rooms) < len(room_orders)
         meter = self._meter()
         equations = self._gathered(short if warped else short + rooms, meter)
         self.limits = self._dependences(equations[FIT])
@@ -303,8 +310,21 @@ class Climb:
             findings,
             null_db,
             self.problem.mixture.samples or 0,
-            limits=self.limits,
+            limits=(*self.limits, *self._too_short(choice)),
             responses=self._responses(equations, model, variance, correlation),
+        )
+
+    def _too_short(self, choice: OrderChoice | None) -> tuple[str, ...]:
+        """What to say where a longer filter than the best may be due, and the audio is too short to tell it."""
+        if choice is None or not self._cut_short or choice.fit.filters.shape[2] < self._longest[1]:
+            return ()
+        if self.best.null_db < _TOLD_DB or self.max_taps < _ROOM_TAPS[-1]:
+            return ()
+        first_lag, n_taps = self._longest
+        milliseconds = 1000 * (first_lag + n_taps) / self.problem.mixture.sample_rate
+        return (
+            f"the audio is too short to tell filters of more than {milliseconds:.0f} ms: an echo or a reverb beyond "
+            "that stays in what is left",
         )
 
     def go_over(self, model: MixModel) -> None:

@@ -121,7 +121,7 @@ def _nearly_the_same(
 
 def _in_words(quiet: Mapping[str, Sequence[tuple[int, int]]], rate: int) -> list[str]:
     return [
-        f"{name} is silent from {start / rate:.3f} to {stop / rate:.3f} s"
+        f"{name} is not heard from {start / rate:.3f} to {stop / rate:.3f} s"
         for name, ranges in quiet.items()
         for start, stop in ranges
     ]

@@ -133,3 +133,9 @@ def test_noise_and_silence_are_no_echo(rng):
     assert describe_echo(*noisy(np.zeros(N_TAPS), rng), sample_rate=RATE) is None
     silent = np.zeros((1, 1, N_TAPS)), np.zeros((1, 1, N_TAPS + 1))
     assert describe_echo(*silent, sample_rate=RATE) is None
+
+
+def test_repeats_far_louder_than_the_direct_sound_are_no_echo(rng):
+    filters = np.zeros((1, 1, 1024))
+    filters[0, 0, [10, 300, 500]] = 0.15, 1.0, -0.4
+    assert describe_echo(filters, np.full((1, 1, 513), 1e-10), sample_rate=16000) is None

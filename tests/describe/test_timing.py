@@ -136,6 +136,6 @@ def test_jumps_in_words_tell_what_is_heard():
     assert jump_words(warp, sample_rate=49_000) == (
         (5.0, "441.0 samples (9.000 ms) of it are skipped"),
         (6.0, "441.0 samples (9.000 ms) of it are heard again"),
-        (10.0, "it is silent from here on"),
+        (10.0, "it is not heard from here on"),
         (13.0, "it goes on from its own 10.000 s"),
     )

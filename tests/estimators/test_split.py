@@ -61,3 +61,11 @@ def test_a_pause_of_the_player_is_no_part_of_the_span():
 def test_a_clock_that_runs_fast_ends_the_reference_earlier():
     (span,) = spans(TimeWarp(0.0, 50_000.0), 21 * RATE, 30 * RATE, RATE)
     assert abs(span[1] - 20 * RATE) <= 80
+
+
+def test_some_of_every_stretch_between_jumps_is_held_out():
+    warp = TimeWarp(3.0, jumps=(Jump(8.0, 0.02), Jump(20.5, 0.02)))
+    segments = split_time({"song": warp}, lengths={"song": 30 * 8000}, total=32 * 8000, sample_rate=8000)
+    for first, stop in ((3.1, 8.0), (8.0, 20.5), (20.5, 32.0)):
+        held = [s for s in segments if s.part == HELD_OUT and s.start >= first * 8000 and s.stop <= stop * 8000]
+        assert sum(s.stop - s.start for s in held) > 0.15 * (stop - first) * 8000

@@ -32,6 +32,7 @@ _DB = 20 / math.log(10)
 _DOUBLE_PRECISION = 1e-20
 _LEAST_ENERGY = 1e-30
 _MOST_REPEATS = 16
+_LOUDEST_DB = 6.0  # beside the direct sound
 # Two arrivals that are nearer than this are an equaliser's, or a comb filter's.
 _LEAST_SECONDS = 0.001
 # A repeat takes so much of the energy that the ones before it left, or they are a room's.
@@ -113,6 +114,8 @@ def describe_echo(
     amplitudes, direct, gains = np.zeros(sounding.shape), (order[0] if fed is None else 0), used.theta[count:]
     amplitudes[sounding] = gains.reshape(len(data.responses), -1)[:, direct]
     repeats = _repeats(used, n, order, sample_rate) if fed is None else _first_of_line(used, sample_rate)
+    if any(repeat.level_db > _LOUDEST_DB for repeat in repeats):
+        return None  # no echo, but a band-limited response that arrivals happen to mimic
     own = [count + p * (n if fed is None else 2) + direct for p in range(len(data.responses))]
     at = int(direct)
     return Echo(

@@ -208,7 +208,7 @@ def jump_words(warp: TimeWarp, *, sample_rate: int) -> tuple[tuple[float, str], 
         samples = abs(jump.skipped_seconds) * sample_rate
         size = f"{samples:.1f} samples ({1000 * abs(jump.skipped_seconds):.3f} ms)"
         if after < 0:
-            words = "it is silent from here on"
+            words = "it is not heard from here on"
         elif before < 0:
             words = f"it goes on from its own {after:.3f} s"
         elif jump.skipped_seconds > 0:

@@ -154,7 +154,7 @@ def _in_words(ways: Sequence[TimeWarp], handovers: Sequence[Handover]) -> str:
         ends, goes_on = float(one.reference_time(change.stops)), float(other.reference_time(change.starts))
         silence = change.starts - change.stops
         if silence > 0:
-            told.append(f"silent from {change.stops:.3f} to {change.starts:.3f} s, then on from its {goes_on:.3f} s")
+            told.append(f"not heard from {change.stops:.3f} to {change.starts:.3f} s, then on from its {goes_on:.3f} s")
         elif goes_on < 0:
             told.append(f"heard from its beginning at {other.delay_seconds:.3f} s")
         else:

@@ -1,6 +1,7 @@
 """Which moments of the mixture are fitted, which are held out, and which do not count."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,6 +13,7 @@ _GRID_SECONDS = 0.01
 # A quarter of the time is held out, in stretches spread over all of it.
 _HELD_OUT_SHARE = 4
 _PERIOD_SECONDS, _FEWEST_PERIODS, _MOST_PERIODS = 8.0, 2, 8
+_MOST_STRETCHES = 24  # each costs memory
 # Segments with fewer rows are not worth the memory of their edges.
 _SHORTEST_SAMPLES = 1024
 # As long as the filters of rooms. Ahead of it a reference may have gone on before its file begins; and were a sound cut
@@ -55,10 +57,17 @@ def split_time(
     left_out = [*idle, *excluded]
     if _covered(clipped, start, stop) <= _MOST_CLIPPED * (stop - start):
         left_out += clipped
+    # A jump must show on samples that nothing was fitted to, so some of every stretch between two are held out.
+    jumps = {round(jump.at_seconds * sample_rate) for warp in warps.values() for jump in warp.jumps}
+    cuts = [start, *sorted(at for at in jumps if start < at < stop), stop]
+    if len(cuts) > _MOST_STRETCHES:
+        cuts = [start, stop]
+    fewest = _FEWEST_PERIODS if len(cuts) == 2 else 1
+    held_out = [one for a, b in pairwise(cuts) for one in _held_out(a, b, sample_rate, fewest)]
     return split_rows(
         start,
         stop,
-        held_out=_held_out(start, stop, sample_rate),
+        held_out=held_out,
         excluded=left_out,
         shortest_samples=min(_SHORTEST_SAMPLES, max(1, (stop - start) // 16)),
     )
@@ -97,9 +106,9 @@ def _covered(ranges: Sequence[Range], start: int, stop: int) -> int:
     return sum(max(0, min(b, stop) - max(a, start)) for a, b in ranges)
 
 
-def _held_out(start: int, stop: int, rate: int) -> list[Range]:
+def _held_out(start: int, stop: int, rate: int, fewest: int) -> list[Range]:
     length = stop - start
-    count = int(np.clip(length // (_PERIOD_SECONDS * rate), _FEWEST_PERIODS, _MOST_PERIODS))
+    count = int(np.clip(length // (_PERIOD_SECONDS * rate), fewest, _MOST_PERIODS))
     period = length // count
     return [
         (start + n * period + period // 2, start + n * period + period // 2 + period // _HELD_OUT_SHARE)
