@@ -103,6 +103,8 @@ def test_bins_between_are_interpolated():
             "played 300 ppm slower than recorded (1.08 s an hour)",
         ),
         (Timing(0.0, 0.001, RATE, clock_stderr_ppm=0.002), None, "both clocks agree to 0.002 ppm"),
+        (Timing(0.0, 41_000.0, RATE), None, "played 4.1000 % faster than recorded"),
+        (Timing(0.0, -17_000.25, RATE, 1e-6, 0.02), None, "played 1.7000250 % slower than recorded"),
     ],
 )
 def test_delay_and_clock_in_words(timing, delay, clock):

@@ -9,6 +9,7 @@ with S the power spectrum of the reference. For a pure delay the peak of ``|c|``
 spectrum; for an equaliser it is the delay of the band where the energy is, for a room that of the direct sound.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -230,6 +231,10 @@ def _delay_words(timing: Timing) -> str:
     return f"heard {size} {'later' if samples > 0 else 'earlier'} than in the reference"
 
 
+# From a tenth of a percent on it is a speed, and no longer the difference of two clocks.
+_A_PERCENT_PPM = 1e3
+
+
 def _clock_words(timing: Timing) -> str:
     ppm, sure = timing.clock_ppm, timing.clock_stderr_ppm
     within = "" if sure is None else f" ± {sure:.2g}"
@@ -238,7 +243,12 @@ def _clock_words(timing: Timing) -> str:
     # 1 ppm is 3.6 ms an hour.
     milliseconds = abs(ppm) * 3.6
     drift = f"{milliseconds:.3g} ms an hour" if milliseconds < 999 else f"{milliseconds / 1000:.3g} s an hour"
-    return f"played {abs(ppm):.4g}{within} ppm {'faster' if ppm > 0 else 'slower'} than recorded ({drift})"
+    way = "faster" if ppm > 0 else "slower"
+    if abs(ppm) >= _A_PERCENT_PPM:
+        # Digits as far as they are sure.
+        places = 4 if sure is None else min(max(4, 5 - math.floor(math.log10(max(sure, 1e-6)))), 9)
+        return f"played {abs(ppm) / 1e4:.{places}f} % {way} than recorded"
+    return f"played {abs(ppm):.4g}{within} ppm {way} than recorded ({drift})"
 
 
 def _refined(spectrum: NDArray[np.complex128], lag: float) -> float:
