@@ -355,7 +355,7 @@ def heard_through(
 ) -> NDArray[np.float64]:
     """A stem (samples,) behind an equaliser; plugins move to their settings in a second of silence before it."""
     if program == "juce":
-        import pedalboard
+        import pedalboard  # pyright: ignore[reportMissingImports]
 
         (call,) = settings
         name, _, keywords = call.rstrip(")").partition("(")

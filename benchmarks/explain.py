@@ -190,10 +190,10 @@ def response_error_db(found: Explanation, name: str, truth: NDArray[np.complex12
 
 def row_figures(_: argparse.Namespace) -> dict[str, Any]:
     """The paper's Figs 3 to 5 from our estimate: the responses of drums, guitar and bass at each word length."""
-    import matplotlib
+    import matplotlib  # pyright: ignore[reportMissingImports]
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
     out: dict[str, Any] = {}
     mix, tracks = table1_mix(TABLE1_SETS["anchors, 11 s"])

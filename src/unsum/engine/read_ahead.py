@@ -1,6 +1,6 @@
 """Blocks made in a thread of their own while those before are worked on: decoders let other threads run."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -11,7 +11,7 @@ _BLOCKS_AHEAD = 2
 _LOOK_SECONDS = 0.1  # how often a thread that waits looks whether anybody still wants its blocks
 
 
-def read_ahead(blocks: Iterator[T]) -> Iterator[T]:
+def read_ahead(blocks: Iterator[T]) -> Generator[T, None, None]:
     """The same blocks, none of them None, in the same order; what making them raises is raised here.
 
     The thread ends with the iterator, also with one that is left early.
