@@ -173,7 +173,8 @@ def _fit(scene: Scene | None, start: TimeWarp, rate: int, everything: Everything
         if sharp is None:
             return even
         if runs_evenly(scene, sharp, _SHARP_DEVIATION):
-            shaking = even.kind == DRIFT and wobbles(scene, even.warp)
+            # Excerpts of long files lie too far apart for a bend between them to mean anything.
+            shaking = even.kind == DRIFT and scene.everything and wobbles(scene, even.warp)
             return (shaking and _bent(scene, sharp, even.warp, even, even, everything)) or even
         frames, warp = sharp, even.warp
     else:
