@@ -172,6 +172,26 @@ def test_a_sum_of_integers_is_taken_apart_bit_for_bit_over_jumps(what, rng):
     assert np.array_equal(residual(problem, analysis), talk)
 
 
+@pytest.mark.parametrize("skips", [((5.0, 0.4), (10.0, -0.8))])
+def test_a_song_of_repeats_that_skips_is_followed_and_taken_out_bit_for_bit(skips, rng):
+    """Two seconds after each other are nearly alike, so that every passage fits at several places."""
+    bars = np.tile(scenes.music_like(rng, 2 * RATE, rate=RATE, peak=6000), 10)
+    song = bars + scenes.music_like(rng, 20 * RATE, rate=RATE, peak=2000)
+    at, parts = 0, []
+    for seconds, skipped in skips:
+        stop = round(seconds * RATE)
+        parts.append(song[:, at:stop])
+        at = stop + round(skipped * RATE)
+    heard = np.concatenate([np.zeros((1, 52_017), np.int32), *parts, song[:, at:]], axis=1)
+    talk = scenes.speech_like(rng, heard.shape[1] + 2 * RATE, rate=RATE, peak=9000)
+    mixture = talk.copy()
+    mixture[:, : heard.shape[1]] += heard
+    problem = Problem(source("mix", mixture), (source("song", song),))
+    analysis = analyse(problem)
+    assert len(analysis.model.contributions["song"].warp.jumps) == len(skips)
+    assert np.array_equal(residual(problem, analysis), talk)
+
+
 def test_a_muted_song_is_not_subtracted_where_it_is_not_heard(rng):
     song = scenes.music_like(rng, 30 * RATE, rate=RATE, peak=9000)
     first, stop = 9 * RATE + 123, 18 * RATE

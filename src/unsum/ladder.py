@@ -21,10 +21,11 @@ from unsum.estimators.fir import Alignment, empty_contribution
 from unsum.estimators.listening import Listening
 from unsum.estimators.locate import Location, late_beginnings, locate_references
 from unsum.estimators.split import can_be_tested
-from unsum.hearing import Settings, alignment_of, lengths_of, samples_of, where_heard
+from unsum.hearing import where_heard
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import AudioSource, Problem
 from unsum.progress import Progress
+from unsum.retry import Settings, alignment_of, excluded_samples, lengths_of, samples_of
 
 # Once the loudest are taken out, softer ones may be heard; each time at least one more.
 _MOST_LOOKS = 3
@@ -162,12 +163,11 @@ def _climbed(
         for reference in problem.references:
             name = reference.name
             if locations[name].present and name not in clocks:
-                rate = model.sample_rate
                 clocks[name] = fit_clock(
                     problem.mixture,
                     reference,
                     locations[name],
-                    excluded=[(round(a * rate), round(b * rate)) for a, b in settings.exclude],
+                    excluded=excluded_samples(settings.exclude, model.sample_rate),
                     progress=settings.progress,
                 )
     findings = {name: _timed(finding, clocks.get(name)) for name, finding in findings.items()}

@@ -139,12 +139,18 @@ def test_a_passage_with_a_jump_of_its_own_is_told(rng):
     assert any("does not run evenly from 0.7" in one for one in found.remarks)
 
 
-def test_handovers_that_cross_are_chained_in_order_of_time():
+def test_a_passage_that_its_neighbours_leave_no_time_is_left_out():
     lines = [Line(0.0, 10.0, 5.0, 4.0), Line(10.3, 10.5, 10.4, 8.4), Line(11.0, 20.0, 15.0, 12.0)]  # delays 1, 2, 3
     warp = chained(lines, 0.0, [Handover(10.6, 10.6), Handover(10.2, 10.2)])
-    assert [jump.at_seconds for jump in warp.jumps] == [10.6, 10.6]
+    assert [jump.at_seconds for jump in warp.jumps] == [10.6]
     assert warp.reference_time(10.5) == pytest.approx(9.5, abs=1e-12)
     assert warp.reference_time(12.0) == pytest.approx(9.0, abs=1e-12)
+
+
+def test_passages_on_one_line_are_one():
+    lines = [Line(0.0, 5.0, 2.0, 1.0), Line(5.0, 9.0, 7.0, 6.0), Line(10.0, 20.0, 15.0, 12.0)]  # delays 1, 1, 3
+    warp = chained(lines, 0.0, [Handover(5.0, 5.0), Handover(9.5, 9.5)])
+    assert [(jump.at_seconds, jump.skipped_seconds) for jump in warp.jumps] == [(9.5, -2.0)]
 
 
 def test_what_is_excluded_bends_no_passage(rng):

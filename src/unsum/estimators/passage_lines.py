@@ -1,6 +1,6 @@
 """Passages of a reference as straight lines, and one warp along all of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from unsum.estimators.passage_ends import Handover
 from unsum.model import Jump, TimeWarp
 
+_SAME_SECONDS = 1e-9  # of a jump: rounding
 AHEAD_SECONDS = 1.0  # so far before its first sample a reference is surely not heard
 
 
@@ -34,19 +35,31 @@ class Line:
 
 
 def chained(lines: Sequence[Line], clock_ppm: float, handovers: Sequence[Handover]) -> TimeWarp:
-    """One warp along all lines, silent where a handover leaves a gap."""
+    """One warp along all lines, silent where a handover leaves a gap; a line that others leave no time is left out."""
     speed = 1 + 1e-6 * clock_ppm
     first = lines[0].warp(clock_ppm)
     jumps: list[Jump] = []
-    for line, change in zip(lines[1:], in_order(handovers), strict=True):
+    for line, change in _lasting(lines, in_order(handovers)):
         if change.starts > change.stops:
             silent = -(change.starts - change.stops) * speed - AHEAD_SECONDS
             here = float(replace(first, jumps=tuple(jumps)).reference_time(change.stops))
             jumps.append(Jump(change.stops, silent - here))
         # From delay to delay, not from place to place: whole samples stay whole.
         total = (first.delay_seconds - line.warp(clock_ppm).delay_seconds) * speed
-        jumps.append(Jump(change.starts, total - sum(jump.skipped_seconds for jump in jumps)))
+        skipped = total - sum(jump.skipped_seconds for jump in jumps)
+        if abs(skipped) > _SAME_SECONDS:
+            jumps.append(Jump(change.starts, skipped))
     return replace(first, jumps=tuple(jumps))
+
+
+def _lasting(lines: Sequence[Line], handovers: Sequence[Handover]) -> Iterator[tuple[Line, Handover]]:
+    """Every line but the first that lasts, with the handover to it."""
+    stops = handovers[0].stops if handovers else 0.0
+    until = [*(change.stops for change in handovers[1:]), inf]
+    for line, change, end in zip(lines[1:], handovers, until, strict=True):
+        if end > change.starts:
+            yield line, Handover(min(stops, change.starts), change.starts)
+            stops = end
 
 
 def in_order(handovers: Iterable[Handover]) -> list[Handover]:

@@ -1,0 +1,105 @@
+"""The climb with references followed to where they skip: in what a silence leaves, the same song may play on."""
+
+import math
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
+from itertools import pairwise
+
+from unsum.climb import Climb
+from unsum.engine import ResidualSource
+from unsum.estimators.clock import ClockEstimate
+from unsum.estimators.clock_passages import fit_passages
+from unsum.estimators.elsewhere import heard_elsewhere, with_passages
+from unsum.estimators.presence import silenced, silences
+from unsum.estimators.split import Range, spans
+from unsum.model import MixModel
+from unsum.problem import Problem
+from unsum.retry import Settings, along, climb_along, excluded_samples, lengths_of, samples_of
+
+# So often a reference is looked for where it was silent; each time filters and silences are better known.
+_MOST_SEARCHES = 4
+# A place that was found there must leave less than this of what is left without it.
+_PLACE_HELPS = 0.98
+
+
+def followed_elsewhere(
+    problem: Problem, model: MixModel, climb: Climb, settings: Settings, clocks: dict[str, ClockEstimate]
+) -> tuple[Climb, Mapping[str, Sequence[Range]]]:
+    """The climb along warps that follow references where they skip to, and where they are silent even so.
+
+    Replaces the clocks of those that skip.
+
+    Parameters
+    ----------
+    model : without filters
+    """
+    lengths = lengths_of(problem, climb.best.model.present)
+    quiet = silences(problem, climb.best.model, lengths=lengths, progress=settings.progress)
+    searched: dict[str, set[Range]] = {name: set() for name in lengths}
+    for _ in range(_MOST_SEARCHES):
+        new = {
+            name: {*quiet.get(name, ()), *_between(problem, climb.best.model, name, length)} - searched[name]
+            for name, length in lengths.items()
+        }
+        if not any(new.values()):
+            break
+        searched = {name: searched[name] | ranges for name, ranges in new.items()}
+        moved = _with_other_places(problem, climb.best.model, quiet, new, settings, clocks)
+        again = climb_along(problem, along(model, moved), settings) if moved is not None else None
+        if again is None or again.energy_left(again.best.model) > _PLACE_HELPS * again.energy_left(climb.best.model):
+            break
+        again.steps = [*climb.steps, *again.steps]
+        climb, quiet = again, {}
+        if climb.best.null_db == -math.inf:
+            break
+        quiet = silences(problem, climb.best.model, lengths=lengths, progress=settings.progress)
+    return climb, quiet
+
+
+def _between(problem: Problem, model: MixModel, name: str, length: int) -> list[Range]:
+    """The ranges between those in which a reference sounds by its warp."""
+    sounding = spans(model.contributions[name].warp, length, samples_of(problem), model.sample_rate)
+    return [(before, after) for (_, before), (after, _) in pairwise(sounding)]
+
+
+def _with_other_places(
+    problem: Problem,
+    model: MixModel,
+    quiet: Mapping[str, Sequence[Range]],
+    searched: Mapping[str, Set[Range]],
+    settings: Settings,
+    clocks: dict[str, ClockEstimate],
+) -> MixModel | None:
+    """The model along warps with what is found of references in some ranges; None where nothing is.
+
+    Parameters
+    ----------
+    quiet, searched : {reference: ranges} in which it is silent by what is heard, and that are searched for it
+    """
+    samples, lengths, rate = samples_of(problem), lengths_of(problem, model.present), model.sample_rate
+    silent = silenced(model, quiet, samples=samples)
+    parts = dict(model.contributions)
+    moved = False
+    for reference in problem.references:
+        name = reference.name
+        if not searched.get(name) or parts[name].warp.bend is not None:
+            continue
+        found = heard_elsewhere(ResidualSource(problem, silent), reference, parts[name].warp, sorted(searched[name]))
+        if not found:
+            continue
+        others = {other: replace(one, present=one.present and other != name) for other, one in parts.items()}
+        joined = fit_passages(
+            ResidualSource(problem, replace(model, contributions=others)),
+            reference,
+            with_passages(
+                silent.contributions[name].warp, found, samples=samples, length=lengths[name], sample_rate=rate
+            ),
+            (samples, lengths[name]),
+            excluded=excluded_samples(settings.exclude, rate),
+            progress=settings.progress,
+        )
+        if joined is not None:
+            clocks[name] = joined
+            parts[name] = replace(parts[name], warp=joined.warp)
+            moved = True
+    return replace(model, contributions=parts) if moved else None
