@@ -172,7 +172,7 @@ def test_a_sum_of_integers_is_taken_apart_bit_for_bit_over_jumps(what, rng):
     assert np.array_equal(residual(problem, analysis), talk)
 
 
-@pytest.mark.parametrize("skips", [((5.0, 0.4), (10.0, -0.8))])
+@pytest.mark.parametrize("skips", [((7.0, 0.5),), ((5.0, 0.4), (10.0, -0.8)), ((6.0, 2.1), (12.5, -1.3))])
 def test_a_song_of_repeats_that_skips_is_followed_and_taken_out_bit_for_bit(skips, rng):
     """Two seconds after each other are nearly alike, so that every passage fits at several places."""
     bars = np.tile(scenes.music_like(rng, 2 * RATE, rate=RATE, peak=6000), 10)

@@ -39,7 +39,7 @@ def where_heard(
         return climb
     if climb.best.null_db == -math.inf:
         return climb
-    climb, quiet = followed_elsewhere(problem, model, climb, settings, clocks)
+    climb, quiet = followed_elsewhere(problem, model, climb, settings, locations, clocks)
     known = climb.best.model
     lengths = lengths_of(problem, known.present)
     before: Mapping[str, Sequence[Range]] = {}

@@ -10,7 +10,10 @@ from unsum.engine import ResidualSource
 from unsum.estimators.clock import ClockEstimate
 from unsum.estimators.clock_passages import fit_passages
 from unsum.estimators.elsewhere import heard_elsewhere, with_passages
+from unsum.estimators.location import Location, Passage
+from unsum.estimators.misplaced import passages_among_repeats
 from unsum.estimators.presence import silenced, silences
+from unsum.estimators.repeats import at_their_repeats
 from unsum.estimators.split import Range, spans
 from unsum.model import MixModel
 from unsum.problem import Problem
@@ -18,12 +21,17 @@ from unsum.retry import Settings, along, climb_along, excluded_samples, lengths_
 
 # So often a reference is looked for where it was silent; each time filters and silences are better known.
 _MOST_SEARCHES = 4
-# A place that was found there must leave less than this of what is left without it.
-_PLACE_HELPS = 0.98
+# A reference is one of repeats where the evidence for its place is less than this of that for the next best.
+_REPEATS = 2.0
 
 
 def followed_elsewhere(
-    problem: Problem, model: MixModel, climb: Climb, settings: Settings, clocks: dict[str, ClockEstimate]
+    problem: Problem,
+    model: MixModel,
+    climb: Climb,
+    settings: Settings,
+    locations: Mapping[str, Location],
+    clocks: dict[str, ClockEstimate],
 ) -> tuple[Climb, Mapping[str, Sequence[Range]]]:
     """The climb along warps that follow references where they skip to, and where they are silent even so.
 
@@ -41,12 +49,13 @@ def followed_elsewhere(
             name: {*quiet.get(name, ()), *_between(problem, climb.best.model, name, length)} - searched[name]
             for name, length in lengths.items()
         }
-        if not any(new.values()):
+        repeating = {name for name in lengths if locations[name].peak_to_side < _REPEATS}
+        if not any(new.values()) and not repeating:
             break
         searched = {name: searched[name] | ranges for name, ranges in new.items()}
-        moved = _with_other_places(problem, climb.best.model, quiet, new, settings, clocks)
+        moved = _with_other_places(problem, climb.best.model, quiet, new, repeating, settings, clocks)
         again = climb_along(problem, along(model, moved), settings) if moved is not None else None
-        if again is None or again.energy_left(again.best.model) > _PLACE_HELPS * again.energy_left(climb.best.model):
+        if again is None or again.energy_left(again.best.model) >= again.energy_left(climb.best.model):
             break
         again.steps = [*climb.steps, *again.steps]
         climb, quiet = again, {}
@@ -67,6 +76,7 @@ def _with_other_places(
     model: MixModel,
     quiet: Mapping[str, Sequence[Range]],
     searched: Mapping[str, Set[Range]],
+    repeating: Set[str],
     settings: Settings,
     clocks: dict[str, ClockEstimate],
 ) -> MixModel | None:
@@ -75,6 +85,7 @@ def _with_other_places(
     Parameters
     ----------
     quiet, searched : {reference: ranges} in which it is silent by what is heard, and that are searched for it
+    repeating : references that are nearly alike at several places
     """
     samples, lengths, rate = samples_of(problem), lengths_of(problem, model.present), model.sample_rate
     silent = silenced(model, quiet, samples=samples)
@@ -82,24 +93,32 @@ def _with_other_places(
     moved = False
     for reference in problem.references:
         name = reference.name
-        if not searched.get(name) or parts[name].warp.bend is not None:
-            continue
-        found = heard_elsewhere(ResidualSource(problem, silent), reference, parts[name].warp, sorted(searched[name]))
-        if not found:
+        part = parts[name]
+        if not (searched.get(name) or name in repeating) or part.warp.bend is not None:
             continue
         others = {other: replace(one, present=one.present and other != name) for other, one in parts.items()}
+        alone = ResidualSource(problem, replace(model, contributions=others))
+        passages: Sequence[Passage] = ()
+        if name in repeating:
+            passages = passages_among_repeats(alone, reference, part, length=lengths[name], progress=settings.progress)
+        if not passages:
+            found = heard_elsewhere(ResidualSource(problem, silent), reference, part.warp, sorted(searched[name]))
+            known = silent.contributions[name].warp
+            passages = (
+                with_passages(known, found, samples=samples, length=lengths[name], sample_rate=rate) if found else ()
+            )
+        if not passages:
+            continue
         joined = fit_passages(
-            ResidualSource(problem, replace(model, contributions=others)),
+            alone,
             reference,
-            with_passages(
-                silent.contributions[name].warp, found, samples=samples, length=lengths[name], sample_rate=rate
-            ),
+            at_their_repeats(alone, reference, passages, part),
             (samples, lengths[name]),
             excluded=excluded_samples(settings.exclude, rate),
             progress=settings.progress,
         )
         if joined is not None:
             clocks[name] = joined
-            parts[name] = replace(parts[name], warp=joined.warp)
+            parts[name] = replace(part, warp=joined.warp)
             moved = True
     return replace(model, contributions=parts) if moved else None

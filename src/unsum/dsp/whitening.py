@@ -31,6 +31,8 @@ _ORDER = 1024
 _FLOOR = 1e-2
 # Relative energy below which a predictor would only model the rounding of the correlations.
 _LEAST_INNOVATION = 1e-15
+# White noise under what a short predictor whitens, as a share of its energy.
+_CLICK = 1e-7
 # Windows that overlap by three quarters tell little alone; with fewer, chance makes references look alike.
 _WINDOWS_PER_REFERENCE = 8
 # References are turned together from this correlation on.
@@ -175,6 +177,21 @@ def _turned(pairs: NDArray, basis: NDArray) -> NDArray[np.complex128]:
         turned = np.tensordot(basis, matrix, 1)
         out[:, bins] = np.einsum("kmb,lm->klb", turned, basis)[k, j]
     return out
+
+
+def predictor_of(rows: NDArray[np.float64], *, order: int = 32) -> NDArray[np.float64]:
+    """The prediction filter (order + 1,) that whitens rows (channels, samples), all of them together.
+
+    Just 1 where all are silent.
+    """
+    correlation = np.zeros(order + 1)
+    for row in rows:
+        for lag in range(order + 1):
+            correlation[lag] += float(row[lag:] @ row[: len(row) - lag])
+    if not correlation[0] > 0:
+        return np.concatenate([[1.0], np.zeros(order)])
+    correlation[0] *= 1 + _CLICK
+    return levinson(correlation, order)[0][order]
 
 
 def levinson(autocorrelation: NDArray, order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

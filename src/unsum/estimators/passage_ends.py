@@ -16,7 +16,7 @@ from unsum.dsp.code_length import band_energies, energy_floor, frame_samples, na
 from unsum.dsp.convolution import convolve
 from unsum.dsp.jumps import change_point, splice_point
 from unsum.dsp.time_fit import Excerpt, Lags, render
-from unsum.dsp.whitening import levinson
+from unsum.dsp.whitening import predictor_of
 from unsum.model import TimeWarp
 
 Audio = NDArray[np.float64]
@@ -29,8 +29,6 @@ _BESIDE_SECONDS = 0.15  # looked at on both sides of what is tried
 _FINE_SECONDS = 0.004
 _RINGING_SECONDS = 0.3  # behind an end
 _WHITENED_SECONDS = 0.1  # on both sides: talk does not stay the same for long
-_ORDER = 32  # of the predictor that whitens
-_CLICK = 1e-7  # of the energy: white noise under what is whitened
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +217,9 @@ def exactly(before: Heard, after: Heard, rough: int, ends: Ends) -> int:
     at = _best_cut(one, other, np.arange(first, last + 1, 4 * fine), ends)
     at = _best_cut(one, other, np.arange(max(first, at - 3 * fine), min(last, at + 3 * fine) + 1, fine), ends)
     left = _left(one, _spliced(one, other, at, ends), ends)
+    # Of what is left just there: talk is far from the same all the time.
     close = round(_WHITENED_SECONDS * rate)
-    whitener = _whitener(left[:, max(0, at - close) : at + close])
+    whitener = predictor_of(left[:, max(0, at - close) : at + close])
     low, high, ahead = max(0, at - 3 * fine), min(length, at + 3 * fine), ends.lags.before
     at = splice_point(
         _left(one, _spliced(one, other, low, ends), ends),
@@ -262,18 +261,6 @@ def _spliced(before: Heard, after: Heard, at: int, ends: Ends) -> Audio:
 
 def _left(playing: Heard, reference: Audio, ends: Ends) -> Audio:
     return playing.mixture - ends.image(reference, playing.mixture.shape[1])
-
-
-def _whitener(residual: Audio) -> Audio:
-    """The predictor of what is left just there: talk is far from the same all the time."""
-    correlation = np.zeros(_ORDER + 1)
-    for row in residual:
-        for lag in range(_ORDER + 1):
-            correlation[lag] += float(row[lag:] @ row[: len(row) - lag])
-    if not correlation[0] > 0:
-        return np.concatenate([[1.0], np.zeros(_ORDER)])
-    correlation[0] *= 1 + _CLICK
-    return levinson(correlation, _ORDER)[0][_ORDER]
 
 
 def _energy(residual: Audio, whitener: Audio) -> float:

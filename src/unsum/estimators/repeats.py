@@ -1,0 +1,80 @@
+"""Which of its repeats each passage of a song is, at the full rate, through the filter that is known."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unsum.dsp.best_shift import best_shift
+from unsum.dsp.time_fit import Excerpt, Lags, needed_reference
+from unsum.dsp.time_rows import render_between
+from unsum.estimators.location import Passage
+from unsum.estimators.passage_ends import Ends
+from unsum.estimators.passage_lines import AHEAD_SECONDS
+from unsum.estimators.proof import cut
+from unsum.model import Contribution, TimeWarp
+from unsum.problem import AudioSource, as_float
+
+REACH_SECONDS = 60.0  # a repeat that lies farther off is the search's to tell
+APART_SECONDS = 0.02  # two places that are compared: tones are alike a period later
+_MOST_SECONDS = 16.0  # of a passage
+
+
+def at_their_repeats(
+    mixture: AudioSource, reference: AudioSource, passages: Sequence[Passage], part: Contribution
+) -> tuple[Passage, ...]:
+    """Passages at the places around theirs that explain most; where none explains clearly more, as they are.
+
+    Parameters
+    ----------
+    mixture : without the other references
+    part : how the reference is heard: its filters
+    """
+    rate = mixture.sample_rate
+    ends = Ends(rate, part.filters, Lags(part.first_lag, part.n_taps), mixture.bits)
+    ranges = [_compared(one, rate) for one in passages]
+    pieces = cut(mixture, [(start, stop - start) for start, stop in ranges])
+    out = []
+    for one, (start, stop), piece in zip(passages, ranges, pieces, strict=True):
+        heard = as_float(piece, mixture.bits)
+        image, here = _image_around(start, stop - start, one, reference, ends)
+        behind = best_shift(
+            heard,
+            image,
+            here,
+            frame=ends.frame,
+            floor=ends.silent_energy(heard),
+            apart=max(1, round(APART_SECONDS * rate)),
+        )
+        out.append(replace(one, delay_seconds=one.delay_seconds - behind / rate))
+    return tuple(out)
+
+
+def _compared(passage: Passage, rate: int) -> tuple[int, int]:
+    """The samples in the middle of a passage, whose ends are known roughly."""
+    middle = 0.5 * (passage.start_seconds + passage.stop_seconds)
+    half = 0.5 * min(0.9 * (passage.stop_seconds - passage.start_seconds), _MOST_SECONDS)
+    return round((middle - half) * rate), round((middle + half) * rate)
+
+
+def _image_around(
+    start: int, length: int, passage: Passage, reference: AudioSource, ends: Ends
+) -> tuple[NDArray[np.float64], int]:
+    """The reference as the mixture would hear it at all places around a passage, and where in that it seems to be."""
+    rate, lags = ends.rate, ends.lags
+    middle = 0.5 * (passage.start_seconds + passage.stop_seconds)
+    # A passage has its delay in the middle.
+    delay = middle - (middle - passage.delay_seconds) / (1 + 1e-6 * passage.clock_ppm)
+    warp = TimeWarp(delay, passage.clock_ppm)
+    most, slack = round(REACH_SECONDS * rate), round(AHEAD_SECONDS * rate)
+    place = round(float(warp.reference_time(start / rate)) * rate)
+    before, behind = min(most, max(slack, place + slack)), most
+    if reference.samples is not None:
+        behind = min(most, max(slack, reference.samples - place - length + slack))
+    first, stop = start - before, start + length + behind
+    need = needed_reference(first, stop, warp, lags, sample_rate=rate)
+    played = as_float(cut(reference, [(need[0], need[1] - need[0])])[0], reference.bits)
+    excerpt = Excerpt(first, np.zeros((1, stop - first), np.float32), need[0], played)
+    rendered = render_between(excerpt, warp, first - lags.before, stop + lags.behind, sample_rate=rate)
+    return ends.image(rendered, stop - first), before
