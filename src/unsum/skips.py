@@ -7,11 +7,11 @@ from itertools import pairwise
 
 from unsum.climb import Climb
 from unsum.engine import ResidualSource
-from unsum.estimators.clock import ClockEstimate
-from unsum.estimators.clock_passages import fit_passages
+from unsum.estimators.clock_estimate import JUMPS, ClockEstimate
+from unsum.estimators.clock_passages import chain_passages, fit_passages
 from unsum.estimators.elsewhere import heard_elsewhere, with_passages
-from unsum.estimators.location import Location, Passage
-from unsum.estimators.misplaced import passages_among_repeats
+from unsum.estimators.likeliest import likeliest_passages
+from unsum.estimators.location import Location
 from unsum.estimators.presence import silenced, silences
 from unsum.estimators.repeats import at_their_repeats
 from unsum.estimators.split import Range, spans
@@ -23,6 +23,8 @@ from unsum.retry import Settings, along, climb_along, excluded_samples, lengths_
 _MOST_SEARCHES = 4
 # A reference is one of repeats where the evidence for its place is less than this of that for the next best.
 _REPEATS = 2.0
+# What is found so surely has only to be no worse on held-out rows, few of which a short passage may have.
+_NO_WORSE = 1.0001
 
 
 def followed_elsewhere(
@@ -50,12 +52,13 @@ def followed_elsewhere(
             for name, length in lengths.items()
         }
         repeating = {name for name in lengths if locations[name].peak_to_side < _REPEATS}
-        if not any(new.values()) and not repeating:
+        skipping = {name for name in lengths if new[name] or climb.best.model.contributions[name].warp.jumps}
+        if not repeating and not skipping:
             break
         searched = {name: searched[name] | ranges for name, ranges in new.items()}
-        moved = _with_other_places(problem, climb.best.model, quiet, new, repeating, settings, clocks)
+        moved = _with_other_places(problem, climb.best.model, quiet, new, repeating | skipping, settings, clocks)
         again = climb_along(problem, along(model, moved), settings) if moved is not None else None
-        if again is None or again.energy_left(again.best.model) >= again.energy_left(climb.best.model):
+        if again is None or again.energy_left(again.best.model) > _NO_WORSE * again.energy_left(climb.best.model):
             break
         again.steps = [*climb.steps, *again.steps]
         climb, quiet = again, {}
@@ -76,7 +79,7 @@ def _with_other_places(
     model: MixModel,
     quiet: Mapping[str, Sequence[Range]],
     searched: Mapping[str, Set[Range]],
-    repeating: Set[str],
+    suspects: Set[str],
     settings: Settings,
     clocks: dict[str, ClockEstimate],
 ) -> MixModel | None:
@@ -85,7 +88,7 @@ def _with_other_places(
     Parameters
     ----------
     quiet, searched : {reference: ranges} in which it is silent by what is heard, and that are searched for it
-    repeating : references that are nearly alike at several places
+    suspects : references that may be heard elsewhere where they do not fall silent
     """
     samples, lengths, rate = samples_of(problem), lengths_of(problem, model.present), model.sample_rate
     silent = silenced(model, quiet, samples=samples)
@@ -94,31 +97,29 @@ def _with_other_places(
     for reference in problem.references:
         name = reference.name
         part = parts[name]
-        if not (searched.get(name) or name in repeating) or part.warp.bend is not None:
+        if name not in suspects or part.warp.bend is not None:
             continue
         others = {other: replace(one, present=one.present and other != name) for other, one in parts.items()}
         alone = ResidualSource(problem, replace(model, contributions=others))
-        passages: Sequence[Passage] = ()
-        if name in repeating:
-            passages = passages_among_repeats(alone, reference, part, length=lengths[name], progress=settings.progress)
-        if not passages:
-            found = heard_elsewhere(ResidualSource(problem, silent), reference, part.warp, sorted(searched[name]))
+        found = heard_elsewhere(ResidualSource(problem, silent), reference, part.warp, sorted(searched[name]))
+        passages = likeliest_passages(alone, reference, part, found, length=lengths[name], progress=settings.progress)
+        if not passages and found:
             known = silent.contributions[name].warp
-            passages = (
-                with_passages(known, found, samples=samples, length=lengths[name], sample_rate=rate) if found else ()
-            )
+            passages = with_passages(known, found, samples=samples, length=lengths[name], sample_rate=rate)
         if not passages:
             continue
-        joined = fit_passages(
-            alone,
-            reference,
-            at_their_repeats(alone, reference, passages, part),
-            (samples, lengths[name]),
-            excluded=excluded_samples(settings.exclude, rate),
-            progress=settings.progress,
-        )
-        if joined is not None:
-            clocks[name] = joined
-            parts[name] = replace(part, warp=joined.warp)
+        passages = at_their_repeats(alone, reference, passages, part)
+        both = samples, lengths[name]
+        if part.warp.clock_ppm == 0:
+            warp = chain_passages(alone, reference, passages, part, both, progress=settings.progress)
+            clock = replace(clocks[name], warp=warp, kind=JUMPS) if warp is not None else None
+        else:
+            excluded = excluded_samples(settings.exclude, rate)
+            clock = fit_passages(
+                alone, reference, passages, both, excluded=excluded, known=part, progress=settings.progress
+            )
+        if clock is not None:
+            clocks[name] = clock
+            parts[name] = replace(part, warp=clock.warp)
             moved = True
     return replace(model, contributions=parts) if moved else None

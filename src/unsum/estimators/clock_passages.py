@@ -17,11 +17,11 @@ from unsum.estimators.clock_even import BETTER_DB, HELD_OUT_EVERY, PLAIN, SIGNIF
 from unsum.estimators.clock_fraction import fraction_left
 from unsum.estimators.clock_scene import Scene, clipped
 from unsum.estimators.locate import Passage
-from unsum.estimators.passage_ends import Ends, Handover, hand_over
+from unsum.estimators.passage_ends import Ends, Handover, ends_of, hand_over
 from unsum.estimators.passage_fit import PassageFit, fit_lines, followed_passages, lags_of, on_whole_samples
-from unsum.estimators.passage_lines import chained, in_order
+from unsum.estimators.passage_lines import Line, chained, in_order
 from unsum.estimators.passage_reading import Cut, read_passages, rough_line
-from unsum.model import TimeWarp
+from unsum.model import Contribution, TimeWarp
 from unsum.problem import AudioSource
 from unsum.progress import Progress
 
@@ -35,6 +35,7 @@ def fit_passages(
     lengths: tuple[int, int],
     *,
     excluded: Sequence[tuple[int, int]] = (),
+    known: Contribution | None = None,
     progress: Progress | None = None,
 ) -> ClockEstimate | None:
     """One warp for passages of a reference; None where fewer than two of them can be followed.
@@ -44,9 +45,11 @@ def fit_passages(
     passages : two or more, in order of time
     lengths : samples of the mixture and of the reference
     excluded : half-open ranges of mixture samples that tell nothing of the clock
+    known : filters that tell where passages end, better than those that are fitted to excerpts
     """
     excluded = tuple(excluded)
     rate = mixture.sample_rate
+    filters = None if known is None else ends_of(known, mixture)
     longest = max(passages, key=lambda one: one.stop_seconds - one.start_seconds)
     ppm = longest.clock_ppm
     lines = [rough_line(one, ppm) for one in passages]
@@ -59,7 +62,7 @@ def fit_passages(
     cuts = [cuts[n] for n in kept]
     excerpts = tuple(excerpt for cut in cuts for excerpt in cut.within)
     rough = PassageFit(tuple(lines), ppm, math.inf, np.full(len(lines), math.inf), PLAIN)
-    ends = _ends(cuts, rough, lengths, Scene(rate, excerpts, lags_of(excerpts, rate), excluded), mixture.bits)
+    ends = _ends(cuts, rough, lengths, Scene(rate, excerpts, lags_of(excerpts, rate), excluded), mixture.bits, filters)
     scene = None if ends is None else _between(cuts, ends, rate, excluded)
     drifting = None if scene is None else fit_lines(scene, lines, ppm)
     if scene is None or drifting is None:
@@ -75,7 +78,7 @@ def fit_passages(
         and after.held_out_db < before.held_out_db - BETTER_DB
     )
     chosen = drifting if earned else steady
-    handovers = _ends(cuts, chosen, lengths, scene, mixture.bits)
+    handovers = _ends(cuts, chosen, lengths, scene, mixture.bits, filters)
     if handovers is None:
         return None
     told = [_in_words([line.warp(chosen.clock_ppm) for line in chosen.lines], handovers)]
@@ -91,18 +94,59 @@ def fit_passages(
 
 
 def _ends(
-    cuts: Sequence[Cut], fit: PassageFit, lengths: tuple[int, int], scene: Scene, bits: int | None
+    cuts: Sequence[Cut],
+    fit: PassageFit,
+    lengths: tuple[int, int],
+    scene: Scene,
+    bits: int | None,
+    known: Ends | None,
 ) -> list[Handover] | None:
     """Where each passage goes over into the next, by the filter of all of them; None where nothing sounds."""
-    plain = even_loop(scene, fit.warp, PLAIN)
-    if plain is None:
-        return None
-    ways = [line.warp(fit.clock_ppm) for line in fit.lines]
-    known = Ends(scene.rate, plain.filters, plain.lags, bits)
+    if known is None:
+        plain = even_loop(scene, fit.warp, PLAIN)
+        if plain is None:
+            return None
+        known = Ends(scene.rate, plain.filters, plain.lags, bits)
+    return handed_over(cuts, fit.lines, fit.clock_ppm, known, lengths[1])
+
+
+def handed_over(
+    cuts: Sequence[Cut], lines: Sequence[Line], clock_ppm: float, known: Ends, length: int
+) -> list[Handover]:
+    """Where each passage goes over into the next.
+
+    Parameters
+    ----------
+    cuts, lines : of each passage
+    length : samples of the reference
+    """
+    ways = [line.warp(clock_ppm) for line in lines]
     return in_order(
-        hand_over(one.end, other.begin, *pair, known, reference_seconds=lengths[1] / scene.rate)
+        hand_over(one.end, other.begin, *pair, known, reference_seconds=length / known.rate)
         for (one, other), pair in zip(pairwise(cuts), pairwise(ways), strict=True)
     )
+
+
+def chain_passages(
+    mixture: AudioSource,
+    reference: AudioSource,
+    passages: Sequence[Passage],
+    part: Contribution,
+    lengths: tuple[int, int],
+    *,
+    progress: Progress | None = None,
+) -> TimeWarp | None:
+    """One warp for passages whose delays are known to the sample, at clocks that agree; None where one is silent.
+
+    Parameters
+    ----------
+    passages : in order of time
+    part : whose filters tell where they end
+    lengths : samples of the mixture and of the reference
+    """
+    lines = [rough_line(one, 0.0) for one in passages]
+    cuts = read_passages(mixture, reference, lines, 0.0, lengths, progress)
+    return chained(lines, 0.0, handed_over(cuts, lines, 0.0, ends_of(part, mixture), lengths[1])) if cuts else None
 
 
 def _between(cuts: Sequence[Cut], ends: Sequence[Handover], rate: int, excluded: tuple[tuple[int, int], ...]) -> Scene:

@@ -17,7 +17,8 @@ from unsum.dsp.convolution import convolve
 from unsum.dsp.jumps import change_point, splice_point
 from unsum.dsp.time_fit import Excerpt, Lags, render
 from unsum.dsp.whitening import predictor_of
-from unsum.model import TimeWarp
+from unsum.model import Contribution, TimeWarp
+from unsum.problem import AudioSource
 
 Audio = NDArray[np.float64]
 
@@ -68,6 +69,11 @@ class Ends:
     def silent_energy(self, mixture: Audio) -> float:
         """The floor under the energies of bands, those of all channels together."""
         return energy_floor(self.bits, len(mixture), float(np.sum(np.mean(mixture**2, axis=1))))
+
+
+def ends_of(part: Contribution, mixture: AudioSource) -> Ends:
+    """What tells where passages end, of a reference whose filters are known."""
+    return Ends(mixture.sample_rate, part.filters, Lags(part.first_lag, part.n_taps), mixture.bits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from unsum.dsp.time_fit import Lags, needed_reference
 from unsum.engine import ResidualSource
 from unsum.estimators.excerpts import Span, cut_excerpts
-from unsum.estimators.passage_ends import Ends, Heard, exactly, heard, silent_beside
+from unsum.estimators.passage_ends import Ends, Heard, ends_of, exactly, heard, silent_beside
 from unsum.estimators.presence import spans_between, stretches
 from unsum.model import Contribution, Jump, MixModel, TimeWarp
 from unsum.problem import AudioSource, Problem
@@ -47,7 +47,7 @@ def refined_ends(problem: Problem, model: MixModel) -> MixModel:
 
 def _refined(mixture: AudioSource, reference: AudioSource, part: Contribution, samples: int | None) -> TimeWarp:
     rate = mixture.sample_rate
-    ends = _ends(part, mixture)
+    ends = ends_of(part, mixture)
     total = samples if samples is not None else sum(block.shape[1] for block in mixture.blocks())
     places = _places(part.warp, total, rate)
     found: dict[int, int] = {}
@@ -77,10 +77,6 @@ def _moved(warp: TimeWarp, found: dict[int, int], rate: int) -> TimeWarp:
         at = found[number] / rate if number in found else jump.at_seconds
         jumps.append(replace(jump, at_seconds=max(at, jumps[-1].at_seconds if jumps else at)))
     return replace(warp, jumps=tuple(jumps))
-
-
-def _ends(part: Contribution, mixture: AudioSource) -> Ends:
-    return Ends(mixture.sample_rate, part.filters, Lags(part.first_lag, part.n_taps), mixture.bits)
 
 
 def _places(warp: TimeWarp, samples: int, rate: int) -> list[_Place]:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.best_shift import best_shift
-from unsum.dsp.time_fit import Excerpt, Lags, needed_reference
+from unsum.dsp.time_fit import Excerpt, needed_reference
 from unsum.dsp.time_rows import render_between
 from unsum.estimators.location import Passage
-from unsum.estimators.passage_ends import Ends
+from unsum.estimators.passage_ends import Ends, ends_of
 from unsum.estimators.passage_lines import AHEAD_SECONDS
 from unsum.estimators.proof import cut
 from unsum.model import Contribution, TimeWarp
@@ -19,6 +19,7 @@ from unsum.problem import AudioSource, as_float
 REACH_SECONDS = 60.0  # a repeat that lies farther off is the search's to tell
 APART_SECONDS = 0.02  # two places that are compared: tones are alike a period later
 _MOST_SECONDS = 16.0  # of a passage
+_SAME_SECONDS = 0.0002  # two delays that are one
 
 
 def at_their_repeats(
@@ -32,10 +33,10 @@ def at_their_repeats(
     part : how the reference is heard: its filters
     """
     rate = mixture.sample_rate
-    ends = Ends(rate, part.filters, Lags(part.first_lag, part.n_taps), mixture.bits)
+    ends = ends_of(part, mixture)
     ranges = [_compared(one, rate) for one in passages]
     pieces = cut(mixture, [(start, stop - start) for start, stop in ranges])
-    out = []
+    out: list[Passage] = []
     for one, (start, stop), piece in zip(passages, ranges, pieces, strict=True):
         heard = as_float(piece, mixture.bits)
         image, here = _image_around(start, stop - start, one, reference, ends)
@@ -47,8 +48,20 @@ def at_their_repeats(
             floor=ends.silent_energy(heard),
             apart=max(1, round(APART_SECONDS * rate)),
         )
-        out.append(replace(one, delay_seconds=one.delay_seconds - behind / rate))
+        _append(out, replace(one, delay_seconds=one.delay_seconds - behind / rate))
     return tuple(out)
+
+
+def _append(passages: list[Passage], one: Passage) -> None:
+    """One more, or a longer last one where that goes on at the same place."""
+    if passages:
+        last = passages[-1]
+        moved = (one.stop_seconds - last.start_seconds) * 1e-6 * abs(one.clock_ppm)
+        near = one.start_seconds - last.stop_seconds < AHEAD_SECONDS
+        if near and abs(one.delay_seconds - last.delay_seconds) <= _SAME_SECONDS + moved:
+            passages[-1] = replace(last, stop_seconds=one.stop_seconds)
+            return
+    passages.append(one)
 
 
 def _compared(passage: Passage, rate: int) -> tuple[int, int]:

@@ -34,8 +34,14 @@ _STEPS_AT_ONCE = 256
 _SHORTEST_SECONDS = 0.5  # a change of place that counts
 
 
-def passages_among_repeats(
-    mixture: AudioSource, reference: AudioSource, part: Contribution, *, length: int, progress: Progress | None = None
+def likeliest_passages(
+    mixture: AudioSource,
+    reference: AudioSource,
+    part: Contribution,
+    found: Sequence[Passage] = (),
+    *,
+    length: int,
+    progress: Progress | None = None,
 ) -> tuple[Passage, ...]:
     """All passages of a reference, in order of time, where some are clearly heard at other places than its warp tells.
 
@@ -45,14 +51,15 @@ def passages_among_repeats(
     ----------
     mixture : without the other references
     part : how the reference is heard; its warp must not bend
+    found : passages that are known already
     length : samples of the reference
     """
     factor = search_factor(mixture.sample_rate)
     along = _Along(_heard_alone(mixture, reference, part, length, factor), part.warp, mixture.sample_rate / factor)
-    found, samples = _other_delays(decimated(mixture, factor, progress=progress), along, mixture.bits)
+    preferred, samples = _other_delays(decimated(mixture, factor, progress=progress), along, mixture.bits)
     known = [along.delay(way) for way in stretches(part.warp)]
     delays = list(known)
-    for delay in found:
+    for delay in [*map(along.delay_of, found), *preferred]:
         if min(abs(delay - other) for other in delays) > APART_SECONDS and len(delays) < len(known) + _MOST_PLACES:
             delays.append(delay)
     if len(delays) == len(known):
@@ -88,6 +95,11 @@ class _Along:
     def delay(self, way: TimeWarp) -> float:
         """Mixture time, in seconds, at which the image begins along a warp without jumps."""
         return -float(way.reference_time(0.0)) / self.speed
+
+    def delay_of(self, passage: Passage) -> float:
+        """Mixture time, in seconds, at which the image begins along a passage, whose delay holds in its middle."""
+        middle = 0.5 * (passage.start_seconds + passage.stop_seconds)
+        return middle - (middle - passage.delay_seconds) / self.speed
 
     def place(self, start: int, size: int) -> int | None:
         """Where in the image some samples of the mixture begin; None where it jumps in them, or does not sound."""
@@ -195,8 +207,7 @@ def _runs(path: NDArray[np.intp], step: float, along: _Along, delays: Sequence[f
 
 def _elsewhere(passage: Passage, along: _Along, spans: Sequence[tuple[float, tuple[float, float]]]) -> bool:
     """Whether a passage is for some time where the warp does not have it."""
-    middle = 0.5 * (passage.start_seconds + passage.stop_seconds)
-    delay = middle - (middle - passage.delay_seconds) / along.speed
+    delay = along.delay_of(passage)
     there = sum(
         max(0.0, min(passage.stop_seconds, stop) - max(passage.start_seconds, start))
         for known, (start, stop) in spans
