@@ -296,6 +296,26 @@ def test_a_lossy_mix_is_read_with_wider_intervals(rng):
     assert known(wide_band.gain_stderr_db) > 1.5 * known(narrow_band.gain_stderr_db)
 
 
+def test_what_a_codec_takes_of_a_track_is_told_by_its_noise_however_that_comes_and_goes(rng):
+    track = burst(rng, 8.0)
+    loud = np.repeat([1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0], track.shape[-1] // 8 + 1)[: track.shape[-1]]
+    track = track * loud
+    image = panned(track, -3.0, 30.0)
+    steady = 10 ** (-20 / 20) * np.std(image) * rng.standard_normal(image.shape)
+    coming_and_going = steady * loud / np.sqrt(np.mean(loud))
+    wider = []
+    for noise in (steady, coming_and_going):
+        narrow, wide = (
+            known(explain_problem(problem, max_taps=256).tracks["track"].mixer)
+            for problem in (
+                Problem(replace(floats("mix", image + noise), lossless=lossless), (integers("track", track),))
+                for lossless in (True, False)
+            )
+        )
+        wider.append(known(wide.gain_stderr_db) ** 2 - known(narrow.gain_stderr_db) ** 2)
+    assert wider[1] == pytest.approx(wider[0], rel=0.3)
+
+
 def test_noise_in_the_mix_makes_the_sides_of_a_panned_track_no_different_paths(rng):
     track = burst(rng, 6.0)
     image = panned(track, -3.0, 30.0)

@@ -63,12 +63,15 @@ class Response:
         channels have in common. None if they were not measured.
     correlation : (mixture channels, mixture channels, bins), or None for none
         Of the errors of the response of one reference channel in two channels of the mixture.
+    left : (mixture channels, bins), or None where no filter was fitted
+        Power spectrum of what is left of the mixture.
     """
 
     power: NDArray[np.float64]
     variance: NDArray[np.float64]
     energies: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     correlation: NDArray[np.complex128] | None = None
+    left: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,10 +40,12 @@ _ROOM_TAPS = (1024, 2048, 4096, 8192)
 _LONG_SECONDS = (0.78, 1.56, 3.12, 6.24)
 # What is gathered for longer ones would take more memory than a computer is sure to have.
 _MOST_BYTES = 4e9
-_NEAR_ROUNDING_DB = 1.0
+_NEAR_ROUNDING_DB, _MOST_TAKEN = 1.0, 0.5
 # What is left is worth a word where it is louder than this.
 _TOLD_DB = -60.0
 _LEAD_SECONDS = 0.03
+# Audio that is no longer than so many times the lead needs every row.
+_LEADS = 32
 # Beyond so many unknowns the middle orders are not tried one by one.
 _MANY_UNKNOWNS = 1 << 17
 # Share of the energy below which the difference of large numbers is not trusted.
@@ -63,7 +65,7 @@ class Climb:
     """Rung after rung on one problem."""
 
     def __init__(self, problem: Problem, model: MixModel, alignment: Alignment, progress: Progress | None) -> None:
-        self.problem, self.alignment, self.progress = problem, alignment, progress
+        self.problem, self.alignment, self.progress = problem, _ahead_of_the_end(problem, alignment), progress
         self.max_taps = math.inf
         self.base = model  # what is located and timed, without filters
         self.steps: list[Step] = []
@@ -76,7 +78,11 @@ class Climb:
         )  # the longest filter tried of rooms, and whether longer ones were due
 
     def all_rungs(
-        self, max_rung: str, *, max_taps: int | None = None, warped: tuple[MixModel, Alignment] | None = None
+        self,
+        max_rung: str,
+        *,
+        max_taps: int | None = None,
+        warped: tuple[MixModel, Alignment] | None = None,
     ) -> None:
         """Integers, gains and filters up to a room's, all from one pass; seconds-long ones where those help.
 
@@ -138,7 +144,7 @@ class Climb:
     def _timed(self, warped: tuple[MixModel, Alignment], orders: list[Order]) -> dict[int, NormalEquations]:
         """The equations with the clocks corrected, or without where that does not help."""
         straight = self.base, self.alignment
-        self.base, self.alignment = warped
+        self.base, self.alignment = warped[0], _ahead_of_the_end(self.problem, warped[1])
         meter = self._meter()
         equations = self._gathered(orders, meter)
         known = len(self.steps)
@@ -163,48 +169,70 @@ class Climb:
         large = [order for order in known if order[1] * n_references > _MANY_UNKNOWNS]
         return [order for order in known if order not in large[:-1]]
 
-    def _fitted(self, rung: str, equations: Mapping[int, NormalEquations], orders: list[Order]) -> None:
-        choice = choose_order(self.problem, self.alignment, equations, orders)
+    def fit(self, rung: str, orders: list[Order], remark: str = "") -> None:
+        """Filters of one of these orders, in growing order, if they are better than the best so far."""
+        self._fitted(rung, self._gathered(orders), orders, remark)
+
+    def spectra(self) -> NDArray[np.float64]:
+        """Power spectra (references, bins) of the references where they are fitted."""
+        equations = self.best.choice.equations if self.best.choice else self.gain_equations
+        assert equations.spectra is not None
+        return equations.spectra.matrix().diagonal(axis1=1, axis2=2).real.T
+
+    def orders_within(self, n_taps: float) -> list[Order]:
+        """Those of filters with no more taps that the rows can tell, the shortest first."""
+        n_rows = sum(s.stop - s.start for s in self.alignment.segments if s.part == FIT)
+        orders = [order for order in (*_SHORT_ORDERS, *_room_orders(self.problem)) if order[1] <= n_taps]
+        return self._orders(n_rows, orders)
+
+    def _fitted(
+        self, rung: str, equations: Mapping[int, NormalEquations], orders: list[Order], remark: str = ""
+    ) -> None:
+        near = None if rung == "clock" or self.best.choice is None else self.best.choice.fit
+        choice = choose_order(self.problem, self.alignment, equations, orders, near)
         taps = ", ".join(f"{n} taps {depth:.2f} dB" for n, depth in choice.tried)
-        self._judge(rung, *self._filtered(choice), choice, taps)
+        self._judge(rung, *self._filtered(choice), choice, f"{remark}: {taps}" if remark else taps)
 
     def _seconds_long(self, n_rows: int) -> None:
         """Filters of seconds, each longer than the last, while the longest so far was the best."""
         lead = round(_LEAD_SECONDS * self.problem.mixture.sample_rate)
-        n_references = sum(self.channels.values())
+        tried = 0
         for seconds in _LONG_SECONDS:
             n_taps = round(seconds * self.problem.mixture.sample_rate)
             longest = self.best.choice.fit.filters.shape[2] if self.best.choice else 0
-            needed = statistics_bytes(
-                n_references=n_references,
-                n_channels=len(self.problem.mixture.channels),
-                n_taps=lead + n_taps,
-                n_segments=len(self.alignment.segments),
-                n_parts=2,
-            )
-            if (
-                longest < n_taps // 8
-                or lead + n_taps > self.max_taps
-                or n_rows < _ROWS_PER_LONG_TAP * n_taps * n_references
-                or needed > _MOST_BYTES
-                or self._at_rounding()
-            ):
+            if longest < max(tried, n_taps // 8) or not self._can_be_told(n_taps, n_rows) or self.at_rounding():
                 return
-            equations = gather(
-                self.problem, self.alignment, first_lag=-lead, n_taps=lead + n_taps, progress=self.progress
-            )
-            self._fitted("reverb", equations, [(-lead, lead + n_taps // 2), (-lead, lead + n_taps)])
+            orders = [(-lead, lead + n) for n in (n_taps // 2, n_taps) if lead + n > tried]
+            self.fit("reverb", orders)
+            tried = lead + n_taps
             if not self.steps[-1].kept:
                 return
 
-    def _at_rounding(self) -> bool:
+    def _can_be_told(self, n_taps: int, n_rows: int) -> bool:
+        """Whether there are rows and memory for filters with so many taps behind the arrival of the sound."""
+        lead = round(_LEAD_SECONDS * self.problem.mixture.sample_rate)
+        n_references = sum(self.channels.values())
+        needed = statistics_bytes(
+            n_references=n_references,
+            n_channels=len(self.problem.mixture.channels),
+            n_taps=lead + n_taps,
+            n_segments=len(self.alignment.segments),
+            n_parts=2,
+        )
+        enough = n_rows >= _ROWS_PER_LONG_TAP * n_taps * n_references
+        return enough and lead + n_taps <= self.max_taps and needed <= _MOST_BYTES
+
+    def at_rounding(self) -> bool:
         """Whether nothing is left but the rounding of the mixture to its word length."""
         choice, bits = self.best.choice, self.problem.mixture.bits
         if choice is None or bits is None:
             return False
         held = choice.held_out
         rounding = 4.0 ** (1 - bits) / 12 * held.n_rows
-        return self.best.null_db < null_depth_db(rounding, float(np.mean(held.mixture_energy))) + _NEAR_ROUNDING_DB
+        # Filters fitted to rounding as well leave more of it where they were not: by the share of the rows they took.
+        taken = min(choice.equations.n_unknowns / max(choice.equations.n_rows, 1), _MOST_TAKEN)
+        floor_db = null_depth_db(rounding / (1 - taken), float(np.mean(held.mixture_energy)))
+        return self.best.null_db < floor_db + _NEAR_ROUNDING_DB
 
     def _filtered(self, choice: OrderChoice) -> tuple[float, MixModel]:
         return choice.null_db, with_filters(self.problem, self.base, self.alignment, choice.fit)
@@ -301,9 +329,9 @@ class Climb:
             fit = refine(self.problem, self.alignment, choice)
             model = with_filters(self.problem, model, self.alignment, fit)
             null_db, equations, variance = fit.null_db, choice.equations, fit.variance
-            correlation = fit.correlation
+            correlation, left = fit.correlation, fit.density
         else:
-            equations, variance, correlation = self.gain_equations, None, None
+            equations, variance, correlation, left = self.gain_equations, None, None, None
         return Analysis(
             model,
             tuple(self.steps),
@@ -311,7 +339,7 @@ class Climb:
             null_db,
             self.problem.mixture.samples or 0,
             limits=(*self.limits, *self._too_short(choice)),
-            responses=self._responses(equations, model, variance, correlation),
+            responses=self._responses(equations, model, variance, correlation, left),
         )
 
     def _too_short(self, choice: OrderChoice | None) -> tuple[str, ...]:
@@ -339,6 +367,7 @@ class Climb:
         model: MixModel,
         variance: NDArray[np.float64] | None,
         correlation: NDArray[np.complex128] | None,
+        left: NDArray[np.float64] | None,
     ) -> dict[str, Response]:
         """How far the filters of a model can be trusted; without a variance they are exact."""
         assert equations.spectra is not None
@@ -354,8 +383,20 @@ class Climb:
             alone[:, own] = model.contributions[name].filters
             image = np.einsum("ckp,ckp->c", alone, equations.matvec(alone))
             sure = np.zeros((len(image), count, power.shape[1])) if variance is None else variance[:, own]
-            found[name] = Response(power[own], sure, (energy[own], np.maximum(image, 0.0)), correlation)
+            found[name] = Response(power[own], sure, (energy[own], np.maximum(image, 0.0)), correlation, left)
         return found
+
+
+def _ahead_of_the_end(problem: Problem, alignment: Alignment) -> Alignment:
+    """The alignment without the last rows, whose filters would look ahead to where the references are cut off.
+
+    A cut has bands that sound nowhere else. It tells nothing of the filters, and the solver takes ten times as long.
+    """
+    lead = round(_LEAD_SECONDS * problem.mixture.sample_rate)
+    stop = max(segment.stop for segment in alignment.segments) - lead
+    kept = [replace(one, stop=min(one.stop, stop)) for one in alignment.segments if one.start < stop]
+    rows = sum(one.stop - one.start for one in kept)
+    return alignment if rows < _LEADS * lead else replace(alignment, segments=tuple(kept))
 
 
 def _room_orders(problem: Problem) -> tuple[Order, ...]:

@@ -5,7 +5,7 @@ where, through which equaliser, in which room. What is not told by the audio is 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unsum.alike import OneChannel, channels_are_alike, of_all_channels, unfolded
 from unsum.analysis import Analysis, Response, null_depth_db
 from unsum.automation import Automation, follow_tracks
 from unsum.describe.codec import lost_to_a_codec
@@ -30,7 +31,7 @@ from unsum.engine import subtract
 from unsum.ladder import analyse
 from unsum.metering import SubtractionMeter
 from unsum.model import Contribution
-from unsum.problem import AudioSource, Problem, as_float
+from unsum.problem import Problem, as_float
 from unsum.progress import Progress
 from unsum.reasons import with_reasons
 
@@ -135,16 +136,16 @@ def explain_problem(
     explanation : Explanation
         With no track present where none is in the mixture.
     """
-    folded = {source.name: _Folded(source) for source in problem.references if _channels_are_alike(source)}
+    folded = {source.name: OneChannel(source) for source in problem.references if channels_are_alike(source)}
     single = replace(problem, references=tuple(folded.get(source.name, source) for source in problem.references))
     analysis = analyse(single, together=True, max_taps=max_taps, progress=progress)
     followed: dict[str, Automation] = {}
     if window_seconds is not None:
         followed = follow_tracks(single, analysis, window_seconds=window_seconds, progress=progress)
     for name, source in folded.items():
-        analysis = _unfolded(analysis, source)
+        analysis = unfolded(analysis, source)
         if name in followed:
-            followed[name] = _of_all_channels(followed[name], analysis.model.contributions[name])
+            followed[name] = of_all_channels(followed[name], analysis.model.contributions[name])
     analysis = _measured(problem, analysis, progress)
     rooms = {name: _room(analysis, name) for name in analysis.model.present}
     tracks = {
@@ -180,81 +181,6 @@ def _measured(problem: Problem, analysis: Analysis, progress: Progress | None) -
         whole += float(np.vdot(mixture, mixture))
     measured = replace(meter.analysis(analysis), null_db=null_depth_db(left, whole))
     return with_reasons(problem, measured, meter.levels())
-
-
-@dataclass(frozen=True, slots=True)
-class _Folded:
-    """A source whose channels hold the same sound, read as its first one."""
-
-    source: AudioSource
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def sample_rate(self) -> int:
-        return self.source.sample_rate
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.source.channels[:1]
-
-    @property
-    def bits(self) -> int | None:
-        return self.source.bits
-
-    @property
-    def lossless(self) -> bool:
-        return self.source.lossless
-
-    @property
-    def samples(self) -> int | None:
-        return self.source.samples
-
-    def blocks(self) -> Iterator[NDArray[Any]]:
-        for block in self.source.blocks():
-            yield block[:1]
-
-
-def _channels_are_alike(source: AudioSource) -> bool:
-    """Whether all channels hold the same samples: how much of each went where is then no question the mix answers."""
-    return len(source.channels) > 1 and all(bool(np.all(block == block[:1])) for block in source.blocks())
-
-
-def _unfolded(analysis: Analysis, source: _Folded) -> Analysis:
-    """The analysis with the filters of one track shared out among channels that hold the same sound.
-
-    Each channel of the mixture takes the channel of its name, as a balance control would have it; the other paths
-    stay silent. Where no names agree, all take the first.
-    """
-    name, channels = source.name, source.source.channels
-    part = analysis.model.contributions[name]
-    column = [channels.index(one) if one in channels else 0 for one in analysis.model.mixture_channels]
-    rows = np.arange(len(column))
-
-    def shared_out(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        wide = np.zeros((len(column), len(channels), values.shape[2]))
-        wide[rows, column] = values[:, 0]
-        return wide
-
-    gains = {(channel, column[channel]): gain for (channel, _), gain in part.exact_gains.items()}
-    wide = replace(part, filters=shared_out(part.filters), exact_gains=gains)
-    responses = dict(analysis.responses)
-    if name in responses:
-        own = responses[name]
-        used = np.isin(np.arange(len(channels)), column)
-        power = np.where(used[:, None], own.power, 0.0)
-        energies = own.energies and (np.where(used, own.energies[0], 0.0), own.energies[1])
-        responses[name] = Response(power, shared_out(own.variance), energies, own.correlation)
-    model = replace(analysis.model, contributions={**analysis.model.contributions, name: wide})
-    return replace(analysis, model=model, responses=responses)
-
-
-def _of_all_channels(automation: Automation, part: Contribution) -> Automation:
-    """The curves of one of several channels that hold the same, at the level that all of them have together."""
-    sounding = np.count_nonzero(part.filters.any(axis=(0, 2)))
-    return replace(automation, gain_db=automation.gain_db - 10 * math.log10(max(sounding, 1)))
 
 
 def _track(analysis: Analysis, name: str, room: Room | None, law: str, *, lossless: bool) -> Track:
@@ -340,10 +266,13 @@ def settings_of(analysis: Analysis, name: str, *, lossless: bool, law: str = EQU
 def _unsure(analysis: Analysis, name: str, *, lossless: bool) -> NDArray[np.float64] | None:
     """Relative deviation of the responses beside noise: that of a codec."""
     response = analysis.responses.get(name)
-    if lossless or response is None:
+    if lossless or response is None or response.left is None:
         return None
     filters = analysis.model.contributions[name].filters
-    return lost_to_a_codec(filters, response.variance, samples=analysis.samples)
+    # By the noise itself: the variance of the filters counts besides how it comes and goes with the tracks.
+    power = np.maximum(response.power, np.finfo(float).tiny)
+    steady = filters.shape[2] * response.left[:, None] / (analysis.samples * power)
+    return lost_to_a_codec(filters, steady, samples=analysis.samples)
 
 
 def _shared_energies(analysis: Analysis, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

@@ -15,9 +15,11 @@ import numpy as np
 from unsum.analysis import Analysis, ReferenceFinding, Step
 from unsum.climb import EXACT_LOSES_DB, RUNGS, Climb
 from unsum.dsp.transforms import rfft
+from unsum.echoes import with_late_echoes
 from unsum.engine import ResidualSource
 from unsum.estimators.clock import ClockEstimate, fit_clock
 from unsum.estimators.fir import Alignment, empty_contribution
+from unsum.estimators.late_echo import folded
 from unsum.estimators.listening import Listening
 from unsum.estimators.locate import Location, late_beginnings, locate_references
 from unsum.estimators.split import can_be_tested
@@ -176,7 +178,10 @@ def _climbed(
         why = "nothing that was fitted helped on samples it was not fitted to"
         return _nothing(problem, model, findings, tuple(climb.steps), why)
     climb = where_heard(problem, model, climb, settings, locations, clocks)
-    return climb.conclude({name: _timed(finding, clocks.get(name)) for name, finding in findings.items()})
+    # Tracks of a mix have delays behind them; of a song in a room, what comes so late is no echo of it.
+    climb, echoes = (climb, ()) if settings.own_clocks else with_late_echoes(climb)
+    analysis = climb.conclude({name: _timed(finding, clocks.get(name)) for name, finding in findings.items()})
+    return folded(analysis, echoes) if echoes else analysis
 
 
 def _climb(

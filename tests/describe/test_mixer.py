@@ -253,3 +253,19 @@ def test_errors_that_both_sides_share_are_told_as_such(rng, noise_degrees):
         told, unaware = (np.median([getattr(one, stderr) for one in many]) for many in (found, apart))
         assert told == pytest.approx(spread, rel=0.12, abs=1e-4)
         assert abs(unaware - spread) > 0.12 * spread
+
+
+@pytest.mark.parametrize("pan", [25.0, 38.0, 43.0, 60.0])
+def test_a_pan_is_unsure_by_what_an_encoder_takes_from_middle_and_side(pan):
+    # The same energy is lost of the middle and of the side: a share of each that is the greater the weaker it is.
+    lost, off_centre = 1e-3, math.radians(pan - 45)
+    middle, side = math.cos(off_centre), math.sin(off_centre)
+    turned = math.atan2(side * max(1 - lost / side**2, 0.0), middle * (1 - lost / middle**2))
+    channels = np.array([math.cos(math.radians(pan)), math.sin(math.radians(pan))])
+    filters = contribution(channels[:, None, None])
+    how = {"channels": STEREO, "power": PINK, "variance": np.zeros((2, 1, 65))}
+    # What is lost of each channel is told relative to that channel.
+    unsure = np.broadcast_to((lost / channels**2)[:, None, None], (2, 1, 65))
+    stderr = describe_mixer("voice", filters, unsure=unsure, **how).pan_stderr_degrees
+    assert stderr is not None and stderr > 0.9 * abs(math.degrees(turned - off_centre))
+    assert describe_mixer("voice", filters, **how).pan_stderr_degrees == pytest.approx(0, abs=1e-6)

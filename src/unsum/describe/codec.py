@@ -23,7 +23,8 @@ def lost_to_a_codec(
     ----------
     filters : (mixture channels, reference channels, taps)
     variance : (mixture channels, reference channels, bins)
-        Of the responses.
+        Of the responses as noise makes it that goes on all the time. Where that of the filters is larger, as noise
+        comes and goes with the tracks, the share is not.
     samples : that the filters were fitted to
     """
     responses = rfft(filters, 2 * (variance.shape[2] - 1))

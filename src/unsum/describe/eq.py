@@ -193,7 +193,7 @@ def describe_eq(
     return Equalisation(
         kind=kind,
         gain_db=_DB * log_gain,
-        gain_stderr_db=_DB * float(errors[0]),
+        gain_stderr_db=_DB * math.hypot(float(errors[0]), _alike_in_all(measured, points)),
         polarity=choice.polarity,
         amplitudes=choice.polarity * gain * amplitudes,
         delay_samples=first_lag + choice.delay_samples,
@@ -207,6 +207,12 @@ def describe_eq(
         paths_apart_db=apart_db,
         response=_fitted_response(fit, points, sample_rate),
     )
+
+
+def _alike_in_all(measured: Measured, points: Points) -> float:
+    """The relative deviation that all bands may share, which no mean over them takes away; it is one of gain."""
+    at = np.interp(points.omega, measured.omega, measured.unsure)
+    return float(np.average(at, weights=np.abs(points.response) ** 2 / points.deviation**2))
 
 
 def flat_equaliser(

@@ -127,17 +127,26 @@ def describe_mixer(
         energy = np.maximum(energy - np.sum(weights * noise, axis=(1, 2)), 0.0)
         alike = None if correlation is None else on_bins(correlation, responses.shape[2])
         spread = energy_covariance(responses, weights, noise, filters.shape[2], alike)
+    lost = 0.0
     if unsure is not None:
         # Alike in all bins of a channel, so that deviations add up and not their squares.
         off = 2 * np.sum(weights * np.abs(responses) ** 2 * on_bins(unsure, responses.shape[2]), axis=(1, 2))
         spread = spread + np.diag(off**2)
+        lost = float(np.mean(off)) / 2
     total = float(energy.sum())
     if total <= 0:
         reason = f"{name}: its filters are no louder than their noise, so it has no gain"
         return Mixer(None, None, None, image_db, limits=(reason,))
     pan, reason = _pan_degrees(name, responses, weights, energy, np.diag(spread), channels)
     known = variance is not None
-    stderr = _pan_stderr(energy, spread) if known and pan is not None else None
+    stderr = None
+    if known and pan is not None:
+        alike = 0.0
+        if correlation is not None:
+            both = np.sum(weights * np.abs(responses[0] * responses[1]), axis=0)
+            common = np.real(on_bins(correlation, responses.shape[2])[0, 1])
+            alike = float(np.average(common, weights=both)) if both.any() else 0.0
+        stderr = math.hypot(_pan_stderr(energy, spread), _towards_a_side(pan, lost / total, alike))
     # Where the reference leans to one side its image does, too: that is no pan, but it is loudness.
     own, image = (1.0, 0.0) if energies is None else (float(one.sum()) for one in energies)
     gain_db = 10 * math.log10(image / own if own > 0 and image > 0 else total / sounding)
@@ -218,6 +227,23 @@ def _pan_degrees(
         if common < -SAME_SOUND:
             return None, f"{name}: left and right have opposite polarity; no pan law gives that"
     return math.degrees(math.atan2(math.sqrt(energy[1]), math.sqrt(energy[0]))), None
+
+
+def _towards_a_side(pan_degrees: float, lost: float, alike: float) -> float:
+    """By how many degrees a pan moves where an encoder takes from middle and side, and not from left and right.
+
+    Of a sound near the centre the side is weak, and loses more of itself; it has no more than itself to lose.
+
+    Parameters
+    ----------
+    lost : relative deviation of the responses, of both channels together
+    alike : correlation of what disturbs both channels: with it the middle is the worse, against it the side
+    """
+    off_centre = math.radians(abs(pan_degrees - CENTRE_DEGREES))
+    if off_centre == 0:
+        return 0.0
+    of_middle, of_side = (1 + alike) * math.tan(off_centre), (1 - alike) / math.tan(off_centre)
+    return math.degrees(min(lost * abs(of_middle - of_side), off_centre))
 
 
 def _pan_stderr(energy: NDArray[np.float64], spread: NDArray[np.float64]) -> float:

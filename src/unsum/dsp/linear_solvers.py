@@ -93,7 +93,7 @@ class Cholesky:
                     self.ridge = max(self.ridge * _GROWTH, _SMALLEST_RIDGE)
             self._factors.append(factor)
 
-    def __call__(self, rhs: NDArray, energy: NDArray) -> Solution:
+    def __call__(self, rhs: NDArray, energy: NDArray, least: NDArray | None = None) -> Solution:
         """Solve for right-hand sides (channels, references, n_taps)."""
         flat = rhs.reshape(len(rhs), -1)
         if len(self._factors) == 1:
@@ -135,13 +135,19 @@ class ConjugateGradients:
         # One approximate inverse serves all channels: their ridges differ only where little sounds.
         self._inverse = WhitenedInverse(equations, ridge=total if spectral is None else total.mean(axis=0))
 
-    def __call__(self, rhs: NDArray, energy: NDArray) -> Solution:
-        """Solve for right-hand sides (channels, references, n_taps) of residuals with this energy (channels,)."""
+    def __call__(self, rhs: NDArray, energy: NDArray, least: NDArray | None = None) -> Solution:
+        """Solve for right-hand sides (channels, references, n_taps) of residuals with this energy (channels,).
+
+        Parameters
+        ----------
+        least : energy (channels,) that no iteration is made for
+        """
         return conjugate_gradients(
             lambda x: self._operator(x, ridge=self._ridge, threads=self._threads),
             rhs,
             precondition=lambda x: self._inverse(x, threads=self._threads),
             energy=energy,
+            least=least,
             max_iterations=self._max_iterations,
             worthwhile=self._worthwhile,
         )
@@ -153,6 +159,7 @@ def conjugate_gradients(
     *,
     precondition: Callable[[NDArray], NDArray],
     energy: NDArray,
+    least: NDArray | None = None,
     tolerance: float = 1e-15,
     max_iterations: int = _MOST_ITERATIONS,
     worthwhile: float = WORTHWHILE,
@@ -167,6 +174,8 @@ def conjugate_gradients(
     ----------
     energy : (channels,)
         Residual energy at ``x = 0``.
+    least : (channels,)
+        What further iterations must promise in any case.
     worthwhile : share of what is left that further iterations must promise
     """
     x, r = np.zeros_like(rhs), rhs.copy()
@@ -189,7 +198,8 @@ def conjugate_gradients(
         gains.append(step * rz)
         total += gains[-1]
         left = np.maximum(energy - total, KNOWN * energy)
-        active = sound & (after > target) & (_promised(gains) > worthwhile * left)
+        needed = worthwhile * left if least is None else np.maximum(worthwhile * left, least)
+        active = sound & (after > target) & (_promised(gains) > needed)
         turn = np.where(active, after / np.where(active, rz, 1.0), 0.0)
         p = z + turn[:, None, None] * p
         rz = after

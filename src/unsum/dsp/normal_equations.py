@@ -22,8 +22,9 @@ from unsum.dsp.kernels import pair_rows, split
 from unsum.dsp.transforms import fast_length, irfft, rfft
 from unsum.dsp.windowed_spectra import AveragedSpectra
 
-# Edge blocks transformed at once: their spectra would not fit in memory together when there are many segments.
-_EDGES_AT_ONCE_BYTES = 1 << 28
+# Edge blocks transformed at once: their spectra would not fit in memory together when there are many segments. Those of
+# filters of seconds just do, and made anew for every iteration they would cost more than all the rest.
+_EDGES_AT_ONCE_BYTES = 1 << 29
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,10 @@ class NormalEquations:
         if not self._operator:
             self._operator.append(NormalOperator(self))
         return self._operator[0]
+
+    def release(self) -> None:
+        """Let go of what multiplies by R, which holds several times the memory of the equations."""
+        self._operator.clear()
 
     def residual_energy(self, filters: NDArray, *, threads: int = 1) -> NDArray[np.float64]:
         """Energy that filters (channels, references, n_taps) leave in the rows, for each channel.

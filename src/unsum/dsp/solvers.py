@@ -100,6 +100,7 @@ def least_squares_filters(
     equations: NormalEquations,
     *,
     residual: ResidualFunction | None = None,
+    start: NDArray[np.float64] | None = None,
     ridge: float = TINY_RIDGE,
     spectral: bool = True,
     largest_dense: int = LARGEST_DENSE,
@@ -122,6 +123,8 @@ def least_squares_filters(
     residual : function, optional
         Measures on the audio what filters leave; see :func:`unsum.dsp.residuals.residual_of`. Without it there is no
         refinement, no second step and no variance; without spectra in the equations no second step and no variance.
+    start : (channels, references, n_taps), optional
+        Filters that are near the answer, as those of fewer taps or rows are: what they leave takes fewer iterations.
     ridge : float
         Relative to the energy of each reference.
     spectral : bool
@@ -150,7 +153,7 @@ def least_squares_filters(
         threads=threads,
     )
     solver = solve_with()
-    first = _without_ridge(equations, solver, threads)
+    first = _first_filters(equations, solver, start, measured=residual is not None, threads=threads)
     fit = FilterFit(
         first.filters,
         equations.first_lag,
@@ -167,7 +170,7 @@ def least_squares_filters(
     )
     if residual is None or not equations.n_rows:
         return fit
-    fit, left = _refined(fit, solver, residual, max_passes=max_passes)
+    fit, left = _refined(fit, solver, residual, max_passes=max_passes, worthwhile=worthwhile)
     if equations.spectra is None:
         return replace(fit, density=left.density)
     tiny = tiny_ridge(equations, solver.ridge)
@@ -231,14 +234,28 @@ def _shrunk_by_noise(
     return fit, left
 
 
+def _first_filters(
+    equations: NormalEquations, solver: Solver, start: NDArray[np.float64] | None, *, measured: bool, threads: int
+) -> Solution:
+    """The answer of the normal equations; a start that will be measured on the audio is taken as it is."""
+    if start is None or solver.method == "cholesky":
+        return _without_ridge(equations, solver, threads)
+    if measured:
+        return Solution(start, np.zeros(len(start)), 0, True)
+    left = equations.residual_energy(start, threads=threads)
+    step = solver(equations.rhs - equations.matvec(start, threads=threads), left, KNOWN * equations.mixture_energy)
+    return replace(step, filters=start + step.filters)
+
+
 def _without_ridge(equations: NormalEquations, solver: Solver, threads: int) -> Solution:
     """The solution, solved once more for what the ridge held back if that could be heard.
 
     It costs no pass over the audio, and one pass less is needed afterwards.
     """
-    first = solver(equations.rhs, equations.mixture_energy)
+    least = KNOWN * equations.mixture_energy
+    first = solver(equations.rhs, equations.mixture_energy, least)
     held_back = np.einsum("ckp,k->c", first.filters**2, tiny_ridge(equations, solver.ridge))
-    left = np.maximum(equations.mixture_energy - first.gain, KNOWN * equations.mixture_energy)
+    left = np.maximum(equations.mixture_energy - first.gain, least)
     if not np.any(held_back > _NOTICEABLE * left):
         return first
     again = solver(equations.rhs - equations.matvec(first.filters, threads=threads), held_back)
@@ -251,7 +268,7 @@ def _without_ridge(equations: NormalEquations, solver: Solver, threads: int) -> 
 
 
 def _refined(
-    fit: FilterFit, solver: Solver, residual: ResidualFunction, *, max_passes: int
+    fit: FilterFit, solver: Solver, residual: ResidualFunction, *, max_passes: int, worthwhile: float
 ) -> tuple[FilterFit, Residual]:
     """Refine while a pass over the audio has something to gain; at least one pass is made."""
     left = residual(fit.filters)
@@ -259,7 +276,7 @@ def _refined(
     while fit.passes < max_passes and np.any(left.energy > _ROUNDING * fit.mixture_energy):
         step = solver(left.rhs, left.energy)
         fit = replace(fit, iterations=fit.iterations + step.iterations)
-        if not np.any(step.gain > WORTHWHILE * left.energy):
+        if not np.any(step.gain > worthwhile * left.energy):
             break
         filters = fit.filters + step.filters
         after = residual(filters)

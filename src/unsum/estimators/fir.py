@@ -35,7 +35,8 @@ _FEWEST_STRETCHES, _MOST_STRETCHES = 8, 16
 # Unknowns times channels from which on every stretch more costs memory, and random sums of stretches.
 _LARGE = 1 << 18
 _RANDOM_SUMS = 4
-# Share of the energy of a deviation that further iterations must promise.
+# Share of the energy of a deviation, or of what is left of a mix that is nearly silent, that further iterations must
+# promise.
 _ROUGHLY = 1e-3
 # Share of the residual energy, 0.001 dB, that comparing lengths of filters needs to know.
 _TELLING = 2e-4
@@ -131,6 +132,7 @@ def choose_order(
     alignment: Alignment,
     equations: Mapping[int, NormalEquations],
     candidates: Sequence[tuple[int, int]],
+    near: FilterFit | None = None,
 ) -> OrderChoice:
     """The shortest of some filters within `WORTH_DB` of the best on held-out rows.
 
@@ -141,6 +143,7 @@ def choose_order(
     ----------
     equations : {part: equations} of one pass
     candidates : (first_lag, n_taps), in growing order; each within the lags of the pass
+    near : shorter filters of an earlier pass, from which large problems start
     """
     fitted, held = equations[FIT], equations[HELD_OUT]
     choices: list[OrderChoice] = []
@@ -148,12 +151,13 @@ def choose_order(
     for first_lag, n_taps in candidates:
         small = fitted.restrict(first_lag=first_lag, n_taps=n_taps)
         test = held.restrict(first_lag=first_lag, n_taps=n_taps)
-        fit = least_squares_filters(small, worthwhile=_TELLING)
-        left = float(np.sum(test.residual_energy(fit.filters)))
-        choice = OrderChoice(small, test, fit, null_depth_db(left, float(np.sum(test.mixture_energy))))
-        if choice.null_db < _TOLD_BY_SUMS_DB:
-            choice = _judged_on_audio(problem, alignment, choice)
+        start = _padded(choices[-1].fit, small) if choices else near and _padded(near, small)
+        choice = None if deep and start is not None else _judged_by_sums(small, test, start)
+        if choice is None or choice.null_db < _TOLD_BY_SUMS_DB:
+            choice = _judged_on_audio(problem, alignment, small, test, choice.fit.filters if choice else start)
             deep.append(choice)
+        small.release()
+        test.release()
         choices.append(choice)
         if len(deep) > 1 and not deep[-1].null_db < deep[-2].null_db - _DEEPER_DB:
             break
@@ -165,17 +169,41 @@ def choose_order(
     return replace(next(choice for choice in choices if choice.null_db <= best + WORTH_DB), tried=tried)
 
 
-def _judged_on_audio(problem: Problem, alignment: Alignment, choice: OrderChoice) -> OrderChoice:
+def _padded(fit: FilterFit, equations: NormalEquations) -> NDArray[np.float64] | None:
+    """Filters with silence around them, as long as those of the equations; None where they are others or longer."""
+    if fit.filters.shape[:2] != equations.rhs.shape[:2]:
+        return None
+    before = fit.first_lag - equations.first_lag
+    after = equations.n_taps - before - fit.filters.shape[2]
+    return np.pad(fit.filters, ((0, 0), (0, 0), (before, after))) if min(before, after) >= 0 else None
+
+
+def _judged_by_sums(
+    equations: NormalEquations, held_out: NormalEquations, start: NDArray[np.float64] | None
+) -> OrderChoice:
+    """The filters as the equations have them, and what those of the held-out samples say they leave."""
+    fit = least_squares_filters(equations, start=start, worthwhile=_TELLING)
+    left = float(np.sum(held_out.residual_energy(fit.filters)))
+    return OrderChoice(equations, held_out, fit, null_depth_db(left, float(np.sum(held_out.mixture_energy))))
+
+
+def _judged_on_audio(
+    problem: Problem,
+    alignment: Alignment,
+    equations: NormalEquations,
+    held_out: NormalEquations,
+    start: NDArray[np.float64] | None,
+) -> OrderChoice:
     """The filters refined on the samples they are fitted to, and judged on the held-out samples themselves."""
-    first_lag = choice.equations.first_lag
+    first_lag = equations.first_lag
 
     def residual(filters: NDArray[np.float64]) -> Residual:
         return measure_residual(problem, alignment, filters, first_lag=first_lag)
 
-    fit = least_squares_filters(choice.equations, residual=residual)
+    fit = least_squares_filters(equations, residual=residual, start=start, spectral=False, worthwhile=_ROUGHLY)
     left = measure_residual(problem, alignment, fit.filters, first_lag=first_lag, part=HELD_OUT)
-    depth = null_depth_db(float(np.sum(left.energy)), float(np.sum(choice.held_out.mixture_energy)))
-    return replace(choice, fit=fit, null_db=depth)
+    depth = null_depth_db(float(np.sum(left.energy)), float(np.sum(held_out.mixture_energy)))
+    return OrderChoice(equations, held_out, fit, depth)
 
 
 def refine(problem: Problem, alignment: Alignment, choice: OrderChoice) -> FilterFit:
@@ -183,7 +211,7 @@ def refine(problem: Problem, alignment: Alignment, choice: OrderChoice) -> Filte
 
     Their variance is what the residual of each stretch of time does to them; see `unsum.dsp.uncertainty`.
     """
-    both = choice.equations + choice.held_out
+    both = _all_rows(problem, alignment, choice)
     stretches = _stretches(problem, alignment, both)
     by_stretch: list[Residual] = []
 
@@ -191,11 +219,30 @@ def refine(problem: Problem, alignment: Alignment, choice: OrderChoice) -> Filte
         by_stretch[:] = _residual_by_stretch(problem, stretches, filters, first_lag=both.first_lag)
         return _joined(by_stretch)
 
-    fit = least_squares_filters(both, residual=residual)
+    fit = least_squares_filters(both, residual=residual, start=choice.fit.filters)
     if fit.variance is None or len(by_stretch) < _FEWEST_STRETCHES:
         return fit
     spread = measured_spread(fit.variance, _deviations(both, fit, by_stretch))
     return replace(fit, variance=spread.variance, correlation=spread.correlation)
+
+
+def _all_rows(problem: Problem, alignment: Alignment, choice: OrderChoice) -> NormalEquations:
+    """The equations of the rows fitted and held out together.
+
+    Every segment costs an iteration two transforms or more: of large problems they are gathered once more, with what is
+    fitted and what is held out side by side in one.
+    """
+    both = choice.equations + choice.held_out
+    if both.n_unknowns * both.n_channels < _LARGE:
+        return both
+    joined: list[Segment] = []
+    for one in sorted(alignment.segments, key=lambda segment: segment.start):
+        if joined and joined[-1].stop == one.start:
+            joined[-1] = Segment(joined[-1].start, one.stop)
+        else:
+            joined.append(Segment(one.start, one.stop))
+    whole = replace(alignment, segments=tuple(joined))
+    return gather(problem, whole, first_lag=both.first_lag, n_taps=both.n_taps)[FIT]
 
 
 def _stretches(problem: Problem, alignment: Alignment, equations: NormalEquations) -> Alignment:

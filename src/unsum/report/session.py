@@ -29,7 +29,8 @@ from unsum.explanation import settings_of
 from unsum.media.remux import reserve_output, write_error
 from unsum.report.effects_json import known
 from unsum.report.fields import Fields, damaged
-from unsum.report.mix_json import SCHEMA, Arrays, RecordedFile, Session, document_session, session_document
+from unsum.report.mix_json import SCHEMA, Arrays, RecordedFile, Session, session_document
+from unsum.report.mix_json_reading import document_session
 
 __all__ = [
     "RecordedFile",
