@@ -70,6 +70,7 @@ class Climb:
         self.base = model  # what is located and timed, without filters
         self.steps: list[Step] = []
         self.best = _State(model, 0.0, None)
+        self._nearest: _State | None = None  # of what was not kept, what leaves least
         self.channels = {r.name: len(r.channels) for r in problem.references if r.name in alignment.names}
         self.limits: tuple[str, ...] = ()
         self._longest, self._cut_short = (
@@ -281,12 +282,20 @@ class Climb:
         is_exact = any(part.exact_gains for part in self.best.model.contributions.values())
         better = before - depth
         needed = EXACT_LOSES_DB if is_exact else KEPT_DB
-        if choice is not None and rung != "clock":
+        if choice is not None and (rung != "clock" or self.best.choice is None):
             needed = max(needed, self._by_chance_db(choice))
         kept = not math.isnan(better) and better > needed  # nan: both leave nothing
         self.steps.append(Step(rung, kept, before, depth, (remark,) if remark else ()))
         if kept:
             self.best = _State(model, depth, choice)
+        elif choice is not None and (self._nearest is None or depth < self._nearest.null_db):
+            self._nearest = _State(model, depth, choice)
+
+    def suppose_the_nearest(self) -> bool:
+        """Take what came nearest to being kept as if it had been; False where no filters were fitted."""
+        if self._nearest is not None:
+            self.best = self._nearest
+        return self._nearest is not None
 
     def _by_chance_db(self, choice: OrderChoice) -> float:
         """What other sounds may make a change of the filters look better by, on held-out samples.

@@ -174,10 +174,12 @@ def _climbed(
                 )
     findings = {name: _timed(finding, clocks.get(name)) for name, finding in findings.items()}
     climb = _climb(problem, model, alignment, _warped(problem, model, clocks, settings.exclude), settings)
+    # Filters may be good where a reference plays, and yet no help in all, as long as it is subtracted from its pauses.
+    if any(step.kept for step in climb.steps) or climb.suppose_the_nearest():
+        climb = where_heard(problem, model, climb, settings, locations, clocks)
     if not any(step.kept for step in climb.steps):
         why = "nothing that was fitted helped on samples it was not fitted to"
         return _nothing(problem, model, findings, tuple(climb.steps), why)
-    climb = where_heard(problem, model, climb, settings, locations, clocks)
     # Tracks of a mix have delays behind them; of a song in a room, what comes so late is no echo of it.
     climb, echoes = (climb, ()) if settings.own_clocks else with_late_echoes(climb)
     analysis = climb.conclude({name: _timed(finding, clocks.get(name)) for name, finding in findings.items()})

@@ -8,12 +8,13 @@ from itertools import pairwise
 from unsum.climb import Climb
 from unsum.engine import ResidualSource
 from unsum.estimators.clock_estimate import JUMPS, ClockEstimate
-from unsum.estimators.clock_passages import chain_passages, fit_passages
+from unsum.estimators.clock_passages import fit_passages
 from unsum.estimators.elsewhere import heard_elsewhere, with_passages
 from unsum.estimators.likeliest import likeliest_passages
 from unsum.estimators.location import Location
 from unsum.estimators.presence import silenced, silences
-from unsum.estimators.repeats import at_their_repeats
+from unsum.estimators.presence_ends import refined_ends
+from unsum.estimators.repeats import at_their_repeats, warp_along
 from unsum.estimators.split import Range, spans
 from unsum.model import MixModel
 from unsum.problem import Problem
@@ -111,8 +112,7 @@ def _with_other_places(
         passages = at_their_repeats(alone, reference, passages, part)
         both = samples, lengths[name]
         if part.warp.clock_ppm == 0:
-            warp = chain_passages(alone, reference, passages, part, both, progress=settings.progress)
-            clock = replace(clocks[name], warp=warp, kind=JUMPS) if warp is not None else None
+            clock = replace(clocks[name], warp=warp_along(passages), kind=JUMPS)
         else:
             excluded = excluded_samples(settings.exclude, rate)
             clock = fit_passages(
@@ -122,4 +122,6 @@ def _with_other_places(
             clocks[name] = clock
             parts[name] = replace(part, warp=clock.warp)
             moved = True
-    return replace(model, contributions=parts) if moved else None
+    found = refined_ends(problem, replace(model, contributions=parts)) if moved else model
+    same = all(found.contributions[name].warp == part.warp for name, part in model.contributions.items())
+    return None if same else found

@@ -75,15 +75,23 @@ def fit_clock(
         joined = fit_passages(mixture, reference, location.passages, lengths, excluded=excluded, progress=progress)
         if joined is not None:
             return joined
-    start, within, told = _rough_warp(location, lengths, rate)
-    scene = read_scene(mixture, reference, lengths, start, progress, within=within, excluded=excluded)
+    found = None
+    for start, within, told in _rough_warps(location, lengths, rate):
+        scene = read_scene(mixture, reference, lengths, start, progress, within=within, excluded=excluded)
 
-    def everything(warp: Callable[[], TimeWarp]) -> Iterator[Scene]:
-        assert scene is not None
-        return consecutive_scenes(mixture, reference, lengths, scene, warp, progress=progress, within=within)
+        def everything(
+            warp: Callable[[], TimeWarp], scene: Scene | None = scene, within: tuple[int, int] | None = within
+        ) -> Iterator[Scene]:
+            assert scene is not None
+            return consecutive_scenes(mixture, reference, lengths, scene, warp, progress=progress, within=within)
 
-    found = _fit(scene, start, rate, everything)
-    return replace(found, remarks=(*found.remarks, *told)) if told else found
+        fitted = _fit(scene, start, rate, everything)
+        fitted = replace(fitted, remarks=(*fitted.remarks, *told))
+        if math.isfinite(fitted.delay_stderr_samples):
+            return fitted
+        found = found or fitted
+    assert found is not None
+    return found
 
 
 def fit_warp(
@@ -123,31 +131,37 @@ def _length(source: AudioSource) -> int:
     return source.samples if source.samples is not None else sum(block.shape[1] for block in source.blocks())
 
 
-def _rough_warp(
+def _rough_warps(
     location: Location, lengths: tuple[int, int], rate: int
-) -> tuple[TimeWarp, tuple[int, int] | None, tuple[str, ...]]:
-    """The warp that a location tells, the mixture samples in which it holds, and what is to be said of it.
+) -> Iterator[tuple[TimeWarp, tuple[int, int] | None, tuple[str, ...]]]:
+    """The warps that a location tells, the mixture samples in which they hold, and what is to be said of them.
 
-    A delay holds in the middle of what is heard, or of the longest passage where there are several.
+    A delay holds in the middle of what is heard, or of a passage where there are several: then the longest comes
+    first, and the others in case that it cannot be followed.
     """
     if len(location.passages) > 1:
-        longest = max(location.passages, key=lambda one: one.stop_seconds - one.start_seconds)
-        ends = longest.start_seconds, longest.stop_seconds
-        told = (
-            f"the clock is that of the longest of {len(location.passages)} passages, "
-            f"{ends[0]:.1f} to {ends[1]:.1f} s; the others need a warp of their own",
-        )
-        within = round(ends[0] * rate), round(ends[1] * rate)
-        return _about(0.5 * (ends[0] + ends[1]), longest.delay_seconds, longest.clock_ppm), within, told
+        longest_first = sorted(location.passages, key=lambda one: one.start_seconds - one.stop_seconds)
+        for number, one in enumerate(longest_first):
+            which = "the longest" if number == 0 else "one"
+            told = (
+                f"the clock is that of {which} of {len(location.passages)} passages, "
+                f"{one.start_seconds:.1f} to {one.stop_seconds:.1f} s; the others need a warp of their own",
+            )
+            within = round(one.start_seconds * rate), round(one.stop_seconds * rate)
+            yield _about(0.5 * (one.start_seconds + one.stop_seconds), one.delay_seconds, one.clock_ppm), within, told
+        return
     delay = location.delay_samples / rate
     if not location.clock_ppm:
-        return TimeWarp(delay), None, ()
+        yield TimeWarp(delay), None, ()
+        return
     if location.passages:
         first, last = location.passages[0].start_seconds, location.passages[0].stop_seconds
     else:
         speed = 1 + 1e-6 * location.clock_ppm
         first, last = max(0.0, delay), min(lengths[0] / rate, delay + lengths[1] / rate / speed)
-    return _about(0.5 * (first + last), delay, location.clock_ppm), None, ()
+    yield _about(0.5 * (first + last), delay, location.clock_ppm), None, ()
+    # Buffers that were lost one after the other look like another clock to the search.
+    yield TimeWarp(delay), None, ()
 
 
 def _about(middle: float, delay_seconds: float, clock_ppm: float) -> TimeWarp:

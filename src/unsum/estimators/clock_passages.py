@@ -19,7 +19,7 @@ from unsum.estimators.clock_scene import Scene, clipped
 from unsum.estimators.locate import Passage
 from unsum.estimators.passage_ends import Ends, Handover, ends_of, hand_over
 from unsum.estimators.passage_fit import PassageFit, fit_lines, followed_passages, lags_of, on_whole_samples
-from unsum.estimators.passage_lines import Line, chained, in_order
+from unsum.estimators.passage_lines import chained, in_order
 from unsum.estimators.passage_reading import Cut, read_passages, rough_line
 from unsum.model import Contribution, TimeWarp
 from unsum.problem import AudioSource
@@ -107,46 +107,11 @@ def _ends(
         if plain is None:
             return None
         known = Ends(scene.rate, plain.filters, plain.lags, bits)
-    return handed_over(cuts, fit.lines, fit.clock_ppm, known, lengths[1])
-
-
-def handed_over(
-    cuts: Sequence[Cut], lines: Sequence[Line], clock_ppm: float, known: Ends, length: int
-) -> list[Handover]:
-    """Where each passage goes over into the next.
-
-    Parameters
-    ----------
-    cuts, lines : of each passage
-    length : samples of the reference
-    """
-    ways = [line.warp(clock_ppm) for line in lines]
+    ways = [line.warp(fit.clock_ppm) for line in fit.lines]
     return in_order(
-        hand_over(one.end, other.begin, *pair, known, reference_seconds=length / known.rate)
+        hand_over(one.end, other.begin, *pair, known, reference_seconds=lengths[1] / scene.rate)
         for (one, other), pair in zip(pairwise(cuts), pairwise(ways), strict=True)
     )
-
-
-def chain_passages(
-    mixture: AudioSource,
-    reference: AudioSource,
-    passages: Sequence[Passage],
-    part: Contribution,
-    lengths: tuple[int, int],
-    *,
-    progress: Progress | None = None,
-) -> TimeWarp | None:
-    """One warp for passages whose delays are known to the sample, at clocks that agree; None where one is silent.
-
-    Parameters
-    ----------
-    passages : in order of time
-    part : whose filters tell where they end
-    lengths : samples of the mixture and of the reference
-    """
-    lines = [rough_line(one, 0.0) for one in passages]
-    cuts = read_passages(mixture, reference, lines, 0.0, lengths, progress)
-    return chained(lines, 0.0, handed_over(cuts, lines, 0.0, ends_of(part, mixture), lengths[1])) if cuts else None
 
 
 def _between(cuts: Sequence[Cut], ends: Sequence[Handover], rate: int, excluded: tuple[tuple[int, int], ...]) -> Scene:

@@ -29,6 +29,7 @@ Mono = NDArray[np.float32]
 
 _PIECE_SECONDS = 5.0  # they follow one another by half of it
 _MOST_PLACES = 24
+_SAME_SECONDS = 0.002  # two delays that are one
 _FRAMES_TOGETHER = 8  # a step of the path
 _STEPS_AT_ONCE = 256
 _SHORTEST_SECONDS = 0.5  # a change of place that counts
@@ -60,7 +61,7 @@ def likeliest_passages(
     known = [along.delay(way) for way in stretches(part.warp)]
     delays = list(known)
     for delay in [*map(along.delay_of, found), *preferred]:
-        if min(abs(delay - other) for other in delays) > APART_SECONDS and len(delays) < len(known) + _MOST_PLACES:
+        if min(abs(delay - other) for other in delays) > _SAME_SECONDS and len(delays) < len(known) + _MOST_PLACES:
             delays.append(delay)
     if len(delays) == len(known):
         return ()
@@ -101,14 +102,17 @@ class _Along:
         middle = 0.5 * (passage.start_seconds + passage.stop_seconds)
         return middle - (middle - passage.delay_seconds) / self.speed
 
-    def place(self, start: int, size: int) -> int | None:
-        """Where in the image some samples of the mixture begin; None where it jumps in them, or does not sound."""
-        first, last = (
-            round(float(self.warp.reference_time(at / self.rate)) / self.speed * self.rate)
-            for at in (start, start + size)
-        )
-        sounds = last > 0 and first < len(self.image)
-        return first if sounds and abs(last - first - size) <= 1 else None
+    def place(self, start: int, size: int) -> int:
+        """Where in the image some samples of the mixture begin, by the stretch that sounds in or nearest to them."""
+        end = len(self.image) / self.rate
+        ways = zip(stretches(self.warp), spans_between(self.warp, start + size, round(self.rate)), strict=True)
+        sounding = [
+            (delay, max(first, delay), min(last, delay + end))
+            for delay, (first, last) in ((self.delay(way), span) for way, span in ways)
+        ]
+        middle = (start + size / 2) / self.rate
+        delay, *_ = min(sounding, key=lambda one: (one[2] <= one[1], max(one[1] - middle, middle - one[2], 0.0)))
+        return start - round(delay * self.rate)
 
     def cut(self, first: int, size: int) -> NDArray[np.float64]:
         """Samples of the image (1, size), silent outside."""
@@ -137,7 +141,7 @@ def _other_delays(blocks: Iterable[Mono], along: _Along, bits: int | None) -> tu
     for start, heard in _pieces(blocks, size):
         samples = start + size
         place = along.place(start, size)
-        if place is None or not heard.any():
+        if not heard.any():
             continue
         behind = best_shift(
             heard[None].astype(float),
@@ -147,9 +151,9 @@ def _other_delays(blocks: Iterable[Mono], along: _Along, bits: int | None) -> tu
             floor=energy_floor(bits, 1, float(np.mean(heard**2))),
             apart=round(APART_SECONDS * along.rate),
         )
-        if abs(behind) > APART_SECONDS * along.rate:
+        if abs(behind) > _SAME_SECONDS * along.rate:
             found.append((start - place - behind) / along.rate)
-    near = np.abs(np.subtract.outer(found, found)) < APART_SECONDS
+    near = np.abs(np.subtract.outer(found, found)) < _SAME_SECONDS
     return [found[n] for n in np.argsort(-near.sum(axis=0), kind="stable")], samples
 
 
@@ -211,6 +215,6 @@ def _elsewhere(passage: Passage, along: _Along, spans: Sequence[tuple[float, tup
     there = sum(
         max(0.0, min(passage.stop_seconds, stop) - max(passage.start_seconds, start))
         for known, (start, stop) in spans
-        if abs(known - delay) <= APART_SECONDS
+        if abs(known - delay) <= _SAME_SECONDS
     )
     return passage.stop_seconds - passage.start_seconds - there > SHORTEST_SILENCE + _SHORTEST_SECONDS

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,9 @@ from unsum.dsp.best_shift import best_shift
 from unsum.dsp.time_fit import Excerpt, needed_reference
 from unsum.dsp.time_rows import render_between
 from unsum.estimators.location import Passage
-from unsum.estimators.passage_ends import Ends, ends_of
-from unsum.estimators.passage_lines import AHEAD_SECONDS
+from unsum.estimators.passage_ends import SHORTEST_SILENCE, Ends, Handover, ends_of
+from unsum.estimators.passage_lines import AHEAD_SECONDS, chained
+from unsum.estimators.passage_reading import rough_line
 from unsum.estimators.proof import cut
 from unsum.model import Contribution, TimeWarp
 from unsum.problem import AudioSource, as_float
@@ -50,6 +52,22 @@ def at_their_repeats(
         )
         _append(out, replace(one, delay_seconds=one.delay_seconds - behind / rate))
     return tuple(out)
+
+
+def warp_along(passages: Sequence[Passage]) -> TimeWarp:
+    """One warp along passages whose delays are known to the sample, at clocks that agree.
+
+    Where there is a pause between two of them, it is silent.
+    """
+    lines = [rough_line(one, 0.0) for one in passages]
+    handovers = []
+    for one, other in pairwise(passages):
+        if other.start_seconds - one.stop_seconds > SHORTEST_SILENCE:
+            handovers.append(Handover(one.stop_seconds, other.start_seconds))
+        else:
+            middle = 0.5 * (one.stop_seconds + other.start_seconds)
+            handovers.append(Handover(middle, middle))
+    return chained(lines, 0.0, handovers)
 
 
 def _append(passages: list[Passage], one: Passage) -> None:
