@@ -3,27 +3,30 @@
     python benchmarks/align.py                             every row
     python benchmarks/align.py --rows locate,absent        some of them
     python benchmarks/align.py --trials 8                  fewer trials a row
+    python benchmarks/align.py --seed 79                   other songs, places and hours
+    python benchmarks/align.py --rows locate --only 7,22   but these trials; nothing is kept
     python benchmarks/align.py --peers /venv/bin/python    peers too, with the python that has them installed
     python benchmarks/align.py --rows beside --peers ...   the same in five minutes, which all of them can take
 
 An hour is music and speech: real excerpts at random pitches, random notes, loops with a tune over them. The songs that
 are looked for are others. Peers are audalign, audio-offset-finder and the whole-file phase transform written below;
-they get the same samples. A place is right to 50 ms, or where the song is the same there to better than -60 dB, as in
-a loop that does nothing but repeat. Times are CPU time of one process on one thread.
+they get the same samples, and so many seconds for each. A place is right to 50 ms, or where the song is the same there
+to better than -60 dB, as in a loop that does nothing but repeat. Times are CPU time of one process on one thread.
 The figures are printed and kept in ``benchmarks/figures/align.json``.
 """
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +139,7 @@ def filled(rng: np.random.Generator, seconds: float, part: Callable[[], Mono]) -
     return out
 
 
-@cache
+@lru_cache(maxsize=1)
 def hour(seed: int, seconds: int = HOUR) -> Mono:
     """Music and, over most of it, speech."""
     rng = np.random.default_rng(seed)
@@ -203,12 +206,16 @@ def cases(
     ppm: float = 80,
     room: bool = True,
     seed: int = 0,
+    hours: int = 0,
     length: int = HOUR,
+    only: Collection[int] | None = None,
 ) -> Iterator[Case]:
     """Songs at random places of hours, or of other lengths in seconds, so many dB below the rest; None: left out."""
     for number in range(trials):
+        if only is not None and number not in only:
+            continue
         rng = np.random.default_rng([seed, number])
-        rest = hour(number * 4 // trials, length)
+        rest = hour(hours + number * 4 // trials, length)
         kind, clip = song(rng, number, seconds)
         delay = int(rng.integers(60 * RATE, len(rest) - 90 * RATE))
         mixture = rest
@@ -268,12 +275,17 @@ print(json.dumps({"delay": None if delay is None else abs(float(delay)), "second
 }
 
 
-def peer_finds(python: str, script: str, case: Case) -> tuple[float | None, float]:
+def peer_finds(python: str, script: str, case: Case, *, limit_seconds: float) -> tuple[float | None, float]:
+    """Its delay and its seconds; not a number where it did not answer in time."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [str(Path(folder) / name) for name in ("mixture.wav", "song.wav")]
         for path, samples in zip(paths, (case.mixture, case.reference), strict=True):
             soundfile.write(path, samples, RATE)
-        run = subprocess.run([python, "-c", script, *paths], capture_output=True, text=True, timeout=1800)
+        command = [python, "-c", script, *paths]
+        try:
+            run = subprocess.run(command, capture_output=True, text=True, timeout=limit_seconds)
+        except subprocess.TimeoutExpired:
+            return math.nan, limit_seconds
     if run.returncode:
         last = run.stderr.strip().splitlines()
         sys.exit(f"{python} failed: {last[-1] if last else 'no message'}")
@@ -288,6 +300,8 @@ def is_right(case: Case, delay: float | None) -> bool:
     """Whether the song is said to be absent where it is, or found to 50 ms, or where it sounds the very same."""
     if delay is None or case.delay_seconds is None:
         return delay is case.delay_seconds
+    if math.isnan(delay):
+        return False
     return abs(delay - case.delay_seconds) < 0.05 or same_there(case.reference, delay - case.delay_seconds)
 
 
@@ -312,6 +326,7 @@ def score(
     return {
         "right": sum(right),
         "of": len(right),
+        "no_answer_in_time": sum(delay is not None and math.isnan(delay) for delay in found),
         "median_error_ms": round(float(np.median(errors)), 2) if errors else None,
         "median_cpu_s": round(float(np.median(seconds)), 1),
         "most_cpu_s": round(max(seconds), 1),
@@ -331,15 +346,18 @@ def finders(settings: argparse.Namespace) -> dict[str, Callable[[Case], tuple[fl
     chosen = {"unsum": timed(unsum_finds), "phase transform": timed(phase_transform_finds)}
     if settings.peers:
         for name, script in _PEERS.items():
-            chosen[name] = lambda case, script=script: peer_finds(settings.peers, script, case)
-    return chosen
+            chosen[name] = lambda case, script=script: peer_finds(
+                settings.peers, script, case, limit_seconds=settings.limit
+            )
+    return {name: find for name, find in chosen.items() if settings.finders is None or name in settings.finders}
 
 
-def trials_of(settings: argparse.Namespace, default: int, **how: Any) -> dict:
+def trials_of(settings: argparse.Namespace, default: int, *, seed: int = 0, **how: Any) -> dict:
     chosen = finders(settings)
     found: dict[str, list] = {name: [] for name in chosen}
     right: dict[str, list[bool]] = {name: [] for name in chosen}
     told: list[tuple[str, float | None]] = []
+    how |= {"seed": seed + settings.seed, "hours": 4 * settings.seed, "only": settings.only}
     for case in cases(settings.trials or default, **how):
         told.append((case.kind, case.delay_seconds))
         for name, find in chosen.items():
@@ -374,17 +392,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rows", default=",".join(ROWS), help="comma between them")
     parser.add_argument("--trials", type=int, help="of each row; as many as asked for if not given")
+    parser.add_argument("--seed", type=int, default=0, help="of songs, places and hours; kept under its number")
+    parser.add_argument("--only", type=lambda text: {int(one) for one in text.split(",")}, help="these trials of a row")
     parser.add_argument("--peers", help="a python that has audalign and audio-offset-finder")
+    parser.add_argument("--finders", type=lambda text: text.split(","), help="these of all that could be asked")
+    parser.add_argument("--limit", type=float, default=300, help="seconds that a peer gets for each case")
     settings = parser.parse_args()
     path = HERE / "figures" / "align.json"
     figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for row in settings.rows.split(","):
-        figures[row] = ROWS[row](settings)
+        told = row if not settings.seed else f"{row}, seed {settings.seed}"
+        # What was not asked this time keeps what it was found to be.
+        figures[told] = figures.get(told, {}) | ROWS[row](settings)
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(f"{row} (peak memory so far {most} MB)")
-        for name, values in figures[row].items():
+        print(f"{told} (peak memory so far {most} MB)")
+        for name, values in figures[told].items():
             print(f"  {name}: {values}", flush=True)
-        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        if settings.only is None:
+            path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

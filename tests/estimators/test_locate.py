@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import scenes
+import scipy.signal
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from scipy.special import ndtr
 
 from unsum.errors import Cancelled, InputError, UsageError
 from unsum.estimators import mono
-from unsum.estimators.lines import chance_together
+from unsum.estimators.judged_line import chance_together
 from unsum.estimators.locate import locate_reference, locate_references
 from unsum.media.source import open_source
 from unsum.problem import ArraySource
@@ -500,3 +501,18 @@ def test_a_speed_that_no_player_has_is_refused_before_anything_is_read(rng, spee
     one = ArraySource("one", rng.standard_normal((1, 100)), 8000, ("FC",))
     with pytest.raises(UsageError, match="is no speed"):
         locate_references(one, [replace(one, name="other")], speed=speed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_loop_under_a_quiet_tune_is_found_at_its_own_bar_in_a_room(seed):
+    """The other bars explain nearly as much; reflections are louder than the direct sound."""
+    rng, rate = np.random.default_rng([60, seed]), 16000
+    tune = scenes.music_like(rng, 20 * rate, rate=rate, quantised=False) / 65536
+    song = bars(rng, 20, rate) + tune
+    room = rng.standard_normal(4000) * np.exp(-np.arange(4000) / 900)
+    room[0] = 2.0
+    in_room = scipy.signal.fftconvolve(song, room[None], axes=1)
+    under = scenes.speech_like(rng, 90 * rate, rate=rate, quantised=False) / 32768
+    under += scenes.music_like(rng, 90 * rate, rate=rate, quantised=False) / 32768
+    found = place(mixed(under, in_room, 31 * rate + 77, level_db=-15), song, rate=rate)
+    assert found.present and abs(found.delay_samples - 31 * rate - 77) < 0.02 * rate

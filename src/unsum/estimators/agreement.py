@@ -1,5 +1,6 @@
 """Listening at the low rate to all of a line: do its windows agree, and how much of the sound does it explain?"""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from unsum.dsp.agreement import Agreement, agreement
 from unsum.dsp.pieces import piece_spectrum
+from unsum.dsp.response_likelihood import response_likelihood
 from unsum.dsp.search import MOST_DRIFT, cell_length
 from unsum.dsp.shared_sound import SharedSound, shared_sound
 from unsum.dsp.transforms import irfft
@@ -23,6 +25,8 @@ _MOST_NEAR = 4  # of a window one part in so many: lags farther away must be lef
 _LONGEST_SPAN = 1 << 22
 _TURNED = 1e-3
 _SLOPES_AROUND = 2.0
+_CELLS_NEAR_AN_ONSET = 6  # in a room what is loudest may come so much later than what comes first
+_ENOUGH_OF_ALL = 3  # of all windows one in so many can tell a repeat
 _FILTER_TAPS = 128  # of the search: what is near a path by which a sound came, not its room
 
 Sound = NDArray[np.float32]
@@ -85,9 +89,7 @@ def agreement_along(where: Tiling, heard: Sequence[Sound], reference: Sound, *, 
     own = np.zeros_like(rows)
     spectra = np.zeros((2, len(heard), window + 1), np.complex64)
     for n, (mixture, start) in enumerate(zip(heard, where.played.tolist(), strict=True)):
-        played = _cut(reference, start, size)
-        if size != window:
-            played = np.asarray(scipy.signal.resample(played, window), np.float32)
+        played = _played(where, reference, start)
         noisy = piece_spectrum(mixture, window, sample_rate=sample_rate, fade=window // 3, phases=True)
         clean = piece_spectrum(played, window, sample_rate=sample_rate, fade=window // 3, phases=False)
         if noisy is not None and clean is not None:
@@ -114,6 +116,100 @@ def agreement_along(where: Tiling, heard: Sequence[Sound], reference: Sound, *, 
         pivot=pivot,
     )
     return Along(told, line, shared, shared.nats * covered)
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """What speaks for a line by one response along all of it, and the line on which that response begins.
+
+    Attributes
+    ----------
+    lag : samples by which that line comes later than the windows were cut
+    """
+
+    nats: float
+    line: Heard
+    lag: int
+
+
+def onset_along(
+    where: Tiling,
+    heard: Sequence[Sound],
+    reference: Sound,
+    *,
+    sample_rate: float,
+    taps: int,
+    about: tuple[int, int] | None = None,
+) -> Onset:
+    """How much likelier windows (samples,) of the mixture are with the whole reference (samples,) in them.
+
+    Parameters
+    ----------
+    taps : of the response, in samples of the search
+    about : half-open range of lags at which it may begin, where that is known
+    """
+    cell, time = cell_length(sample_rate), where.played.astype(float)
+    reach = max(1.0, float(np.ptp(where.played)) / 2)
+    near = min(_CELLS_NEAR_AN_ONSET * cell, where.window // _MOST_NEAR)
+    first, stop = about or (-near, near)
+    found = response_likelihood(
+        np.stack(heard),
+        np.stack([_played(where, reference, start) for start in where.played.tolist()]),
+        time,
+        sample_rate=sample_rate,
+        taps=taps,
+        begins=(max(first, -near), min(stop, near)),
+        most_drift=min(MOST_DRIFT, _SLOPES_AROUND * cell / reach),
+    )
+    pivot = float(time.mean()) + where.played_length / 2
+    delay = where.line.delay_at(pivot) + found.lag
+    line = replace(where.line, delay=delay, slope=where.line.slope + found.slope, pivot=pivot)
+    return Onset(found.nats, line, found.lag)
+
+
+def beyond_repeats(
+    where: Tiling,
+    heard: Sequence[Sound],
+    reference: Sound,
+    *,
+    sample_rate: float,
+    taps: int,
+    lag: int,
+    repeats: Sequence[int],
+) -> float:
+    """Nats for a line over those for the best line along which the reference is heard one of its repeats off.
+
+    Two loops that run in step explain one another bar by bar as well as any two bars do; what is there explains itself.
+
+    Parameters
+    ----------
+    where, heard : as `onset_along` takes them
+    lag : at which the response begins
+    repeats : samples after which the reference comes again
+    """
+    least, spare = math.inf, cell_length(sample_rate)
+    about = lag - spare, lag + spare
+    for by in [sign * repeat for repeat in repeats for sign in (1, -1)]:
+        start = where.played + by
+        inside = (start >= 0) & (start + where.played_length <= len(reference))
+        if np.count_nonzero(inside) * _ENOUGH_OF_ALL < len(heard):
+            continue
+        own = replace(where, played=where.played[inside], heard=where.heard[inside])
+        windows = [one for one, counts in zip(heard, inside, strict=True) if counts]
+        here, there = (
+            onset_along(one, windows, reference, sample_rate=sample_rate, taps=taps, about=about).nats
+            for one in (own, replace(own, played=own.played + by))
+        )
+        least = min(least, (here - max(there, 0.0)) * len(heard) / len(windows))
+    return least
+
+
+def _played(where: Tiling, reference: Sound, start: int) -> Sound:
+    """The piece of the reference that a window may hold, as long as that window."""
+    played = _cut(reference, start, where.played_length)
+    if where.played_length == where.window:
+        return played
+    return np.asarray(scipy.signal.resample(played, where.window), np.float32)
 
 
 def _centred(correlation: NDArray, window: int) -> NDArray:

@@ -1,12 +1,8 @@
-"""What speaks for the lines along which a search heard references, and which of them are proved.
+"""The lines along which a search heard references: listened to, compared, and proved.
 
 Every line is listened to at the low rate over all of its length, in one pass over the mixture that also cuts the pieces
-for the proof at the full rate. How sure a presence is, search and windows and full rate say together, however much one
-of them says what another said [1]_.
-
-References
-----------
-.. [1] Vovk and Wang, "Combining p-values via averaging", Biometrika 107(4), 2020: ``e`` times their geometric mean.
+for the proof at the full rate. Which of them is the true one, where a sound repeats itself, the likelihood of one
+response along all that reference and mixture have in common decides: the search hears beats, and repeats share those.
 """
 
 import math
@@ -17,38 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.search import Place, Search
-from unsum.estimators.agreement import Along, Tiling, agreement_along, tiled
-from unsum.estimators.places import Heard
-from unsum.estimators.proof import (
-    FALSE_PROOF,
-    MOST_WINDOWS,
-    Plan,
-    Proof,
-    cut,
-    cut_at_both_rates,
-    followed,
-    plan,
-    prove,
-)
+from unsum.dsp.self_repeats import repeat_lags
+from unsum.estimators.agreement import Sound, Tiling, agreement_along, beyond_repeats, onset_along, tiled
+from unsum.estimators.judged_line import Line
+from unsum.estimators.places import Heard, in_common
+from unsum.estimators.proof import MOST_WINDOWS, Plan, cut, cut_at_both_rates, followed, plan, prove
 from unsum.problem import AudioSource
 from unsum.progress import Progress
 
-FALSE_ALARM = 1e-4
-# Standard deviations by which windows together stand out where a sound is: 27 to 37 in songs at their own level, less
-# than 6 where two unrelated loops run in step.
-_BEYOND_CHANCE = 10.0
 _FEW_WINDOWS = 6  # of the proof of all passages but the surest
-# Nats: of windows that agree, and of these and the search together; less is asked for where a response stands out.
-_LEAST = 4.0, 20.0
-_LEAST_STANDING_OUT = 3.0, 18.0
-_STANDS_WELL = 6.0
-# Of sounds that are there, 20 dB below an hour of others, a common response stood out by 6.3 to 21, and 160 to 1800
-# nats were explained; of those that are not, 2.9 to 5.7 and, in another loop at the same tempo, up to 190.
-_STANDS_OUT = 6.5
-_EXPLAINS = 200.0
-_HEARD_AT_ALL = 0.02
-_REPEATS = 2.0
-_MORE = 1.02  # times as much is explained by a line that takes the place of another
+_RESPONSE_SECONDS = 0.032  # of a response, where lines are compared
+_BESIDE_REPEATS_SECONDS = 0.064
+_ROOM_SECONDS = 0.128
+_MOST_REPEATS = 2
+_APART_SECONDS = 0.1  # other lines than this one
+_MORE = 1.02, 5.0  # times as much, and nats more, are explained by a line that takes the place of another
+_FIRST_SECONDS = 0.01  # what is highest so near to the beginning is the beginning
 _FOLLOWED = 2.0  # standard deviations by which windows agree on a line that is better than that of the search
 
 
@@ -59,6 +39,7 @@ class Candidate:
     heard: tuple[Heard, ...]
     found: Search
     swapped: bool
+    lengths: tuple[int, int] = (0, 0)  # of the reference and of the mixture
     reason: str = ""
     rivals: tuple[Heard, ...] = ()
 
@@ -86,54 +67,6 @@ class Candidate:
         return next(iter([*first, *self.found.places]), None)
 
 
-def chance_together(chances: Sequence[float]) -> float:
-    """How often chance gives all that several tests say, whether or not one depends on another [1]_."""
-    return min(1.0, math.e * math.exp(float(np.mean(np.log(np.maximum(chances, 1e-300))))))
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line in samples of the full rate, with what its windows say together, and what the full rate says."""
-
-    line: Heard
-    along: Along | None
-    proof: Proof | None
-
-    @property
-    def explained(self) -> float:
-        return self.along.explained if self.along else 0.0
-
-    @property
-    def likely(self) -> bool:
-        """Whether chance cannot explain what search and windows say together."""
-        if self.along is None:
-            return self.line.false_alarm <= FALSE_ALARM
-        agreement, shared = self.along.agreement, self.along.shared
-        if agreement.height >= _BEYOND_CHANCE and self.line.false_alarm <= FALSE_ALARM:
-            return True  # however much the music repeats itself
-        if shared.repeats >= _REPEATS and shared.standing < _STANDS_OUT:
-            return False  # two loops in step: the windows are one witness, heard again and again
-        if shared.standing >= _STANDS_OUT and self.along.explained >= _EXPLAINS * shared.repeats:
-            return self.line.false_alarm <= _HEARD_AT_ALL
-        together = agreement.nats - math.log(max(self.line.false_alarm, 1e-300))
-        least = _LEAST_STANDING_OUT if shared.standing >= _STANDS_WELL else _LEAST
-        return agreement.nats >= least[0] and together >= least[1]
-
-    @property
-    def chance(self) -> float:
-        """How often chance gives all of this together, whether or not one thing depends on another."""
-        chances = [self.line.false_alarm]
-        if self.along is not None:
-            chances.append(self.along.agreement.chance)
-        if self.proof is not None:
-            chances.append(self.proof.false_alarm)
-        return chance_together(chances)
-
-    @property
-    def proved(self) -> bool:
-        return self.likely and self.proof is not None and self.proof.votes > 0 and self.proof.false_alarm < FALSE_PROOF
-
-
 def prove_lines(
     mixture: AudioSource,
     references: Sequence[AudioSource],
@@ -145,49 +78,142 @@ def prove_lines(
 ) -> dict[str, list[Line]]:
     """Every line with what speaks for it, the best first; one pass over the mixture, one over each reference."""
     rate = mixture.sample_rate
-    plans: list[tuple[str, Heard, Plan | None, Tiling | None]] = []
+    low_rate = rate / factor
+    plans: list[_Planned] = []
     for name, candidate in candidates.items():
         for n, low in enumerate([*candidate.heard, *candidate.rivals]):
             line = _at_full_rate(low, factor)
             where = plan(line, rate=rate, max_windows=_FEW_WINDOWS if n else MOST_WINDOWS)
-            plans.append((name, line, where, tiled(low)))
+            tiling, whole = tiled(low), in_common(low, *candidate.lengths)
+            plans.append(_Planned(name, line, where, tiling, tiling if whole == low else tiled(whole)))
     if not plans:
         return {}
+    tilings = [tiling for one in plans for tiling in one.tilings]
     full, slow = cut_at_both_rates(
         mixture,
-        [(int(at), p.window) for _, _, p, _ in plans if p for at in p.heard],
-        [(int(at), t.window) for *_, t in plans if t for at in t.heard],
+        [(int(at), one.where.window) for one in plans if one.where for at in one.where.heard],
+        [(int(at), tiling.window) for tiling in tilings if tiling for at in tiling.heard],
         factor=factor,
         progress=progress,
     )
     listened, tiles = iter(full), iter(slow)
-    in_mixture = [[next(listened) for _ in p.heard] if p else [] for _, _, p, _ in plans]
-    agreements = [
-        agreement_along(t, [next(tiles) for _ in t.heard], sounds[name], sample_rate=rate / factor) if t else None
-        for name, _, _, t in plans
-    ]
+    in_mixture = [[next(listened) for _ in one.where.heard] if one.where else [] for one in plans]
+    lines: list[Line] = []
+    windows: list[tuple[list[Sound], list[Sound]]] = []
+    for one in plans:
+        cuts = [[next(tiles) for _ in tiling.heard] if tiling else [] for tiling in one.tilings]
+        along, common = cuts[0], cuts[-1]
+        windows.append((along, common))
+        lines.append(_judged(one, along, common, sounds[one.name], low_rate))
     out: dict[str, list[Line]] = {}
     for reference in references:
         name = reference.name
-        own = [n for n, (whose, *_) in enumerate(plans) if whose == name]
-        lines = [Line(plans[n][1], agreements[n], None) for n in own]
-        chosen = _chosen(lines, len(candidates[name].heard))
-        wheres = {k: _followed(plans[own[k]][2], lines[k], factor) for k in chosen}
-        wanted = [(int(at), p.played_length) for p in wheres.values() if p for at in p.played]
+        own = [n for n, one in enumerate(plans) if one.name == name]
+        chosen = [own[k] for k in _chosen([lines[n] for n in own], len(candidates[name].heard))]
+        for n in chosen:
+            others = [lines[k] for k in own if k not in chosen]
+            lines[n] = _looked_at(plans[n], lines[n], windows[n], others, sounds[name], low_rate)
+        wheres = {n: _followed(plans[n].where, lines[n], factor, rate) for n in chosen}
+        wanted = [(int(at), where.played_length) for where in wheres.values() if where for at in where.played]
         played = iter(cut(reference, wanted) if wanted else [])
-        for k in chosen:
-            where, proof = wheres[k], None
+        for n, where in wheres.items():
+            proof = None
             if where is not None:
-                proof = prove(where, in_mixture[own[k]], [next(played) for _ in where.played], rate=rate)
-            out.setdefault(name, []).append(replace(lines[k], proof=proof))
+                proof = prove(where, in_mixture[n], [next(played) for _ in where.played], rate=rate)
+            out.setdefault(name, []).append(replace(lines[n], proof=proof))
     return out
 
 
-def _followed(where: Plan | None, one: Line, factor: int) -> Plan | None:
-    """The plan along the line on which the windows agree, where they surely do."""
-    if where is None or one.along is None or one.along.agreement.height < _FOLLOWED:
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A line at the full rate, with where to listen: for the proof, along the line, and to all that is in common."""
+
+    name: str
+    line: Heard
+    where: Plan | None
+    tiling: Tiling | None
+    common: Tiling | None
+
+    @property
+    def tilings(self) -> tuple[Tiling | None, ...]:
+        """Both, or one where they are the same."""
+        return (self.tiling,) if self.common is self.tiling else (self.tiling, self.common)
+
+
+def _judged(where: _Planned, along: Sequence[Sound], common: Sequence[Sound], sound: Sound, rate: float) -> Line:
+    """A line with what its windows say, and what all windows say that mixture and reference have in common."""
+    told, onset = None, None
+    if where.tiling:
+        told = agreement_along(where.tiling, along, sound, sample_rate=rate)
+    if where.common:
+        onset = onset_along(where.common, common, sound, sample_rate=rate, taps=round(_RESPONSE_SECONDS * rate))
+    return Line(where.line, told, None, onset)
+
+
+def _looked_at(
+    where: _Planned,
+    line: Line,
+    windows: tuple[Sequence[Sound], Sequence[Sound]],
+    others: Sequence[Line],
+    sound: Sound,
+    rate: float,
+) -> Line:
+    """A line that was chosen, with where its sound begins, and what tells it from its repeats and from other lines.
+
+    Of what is heard for a while only, all that both have in common would tell too little.
+    """
+    if line.onset is None:
+        return line
+    tiling, heard, short = where.common, windows[1], line.onset
+    if where.tiling is not None and where.tiling is not where.common:
+        taps = round(_RESPONSE_SECONDS * rate)
+        alone = onset_along(where.tiling, windows[0], sound, sample_rate=rate, taps=taps)
+        if alone.nats > short.nats:
+            tiling, heard, short = where.tiling, windows[0], alone
+    line = replace(line, onset=short)
+    if tiling is None or not line.explains:
+        return line
+    # A short response may fit reflections better than what comes first, but never what comes ahead of that.
+    room = round(_ROOM_SECONDS * rate)
+    about = short.lag - room, short.lag + 1
+    found = onset_along(tiling, heard, sound, sample_rate=rate, taps=room, about=about)
+    apart = [
+        one for one in others if one.onset and abs(one.onset.line.delay - found.line.delay) > _APART_SECONDS * rate
+    ]
+    best = max(apart, key=lambda one: one.explained, default=None)
+    return replace(
+        line,
+        onset=replace(found, nats=short.nats),
+        beyond_repeats=beyond_repeats(
+            tiling,
+            heard,
+            sound,
+            sample_rate=rate,
+            taps=round(_BESIDE_REPEATS_SECONDS * rate),
+            lag=found.lag,
+            repeats=repeat_lags(sound, sample_rate=rate, most=_MOST_REPEATS),
+        ),
+        next_best=None if best is None or best.onset is None else (best.onset.line.delay, best.explained),
+    )
+
+
+def _followed(where: Plan | None, one: Line, factor: int, rate: int) -> Plan | None:
+    """The plan along the line on which one response begins, or on which the windows agree, where they surely do.
+
+    What is highest tells the sample, where it comes first; in a room it may be a reflection, and what comes first is
+    known to some milliseconds.
+    """
+    if where is None:
         return where
-    return followed(where, _at_full_rate(one.along.line, factor), factor=factor)
+    agree = None
+    if one.along is not None and one.along.agreement.height >= _FOLLOWED:
+        agree = _at_full_rate(one.along.line, factor)
+    if one.certain and one.onset is not None:
+        first = _at_full_rate(one.onset.line, factor)
+        if agree is not None and abs(agree.delay_at(first.pivot) - first.delay) <= _FIRST_SECONDS * rate:
+            first = agree
+        return followed(where, first, factor=factor, sure=True)
+    return where if agree is None else followed(where, agree, factor=factor)
 
 
 def _at_full_rate(line: Heard, factor: int) -> Heard:
@@ -209,7 +235,7 @@ def _chosen(lines: Sequence[Line], n_heard: int) -> list[int]:
     best = max(likely, key=lambda n: lines[n].explained, default=None)
     passages = list(range(n_heard))
     first = lines[0].explained if n_heard and lines[0].likely else 0.0
-    if best is None or best < n_heard or lines[best].explained <= _MORE * first:
+    if best is None or best < n_heard or lines[best].explained <= _MORE[0] * first + _MORE[1]:
         return passages or ([] if best is None else [best])
     kept = [n for n in passages if n and _apart(lines[n].line, lines[best].line)]
     return [best, *kept]

@@ -18,7 +18,8 @@ from unsum.dsp.pieces import cut_windows
 from unsum.dsp.search import Search, cell_length, search
 from unsum.errors import UsageError
 from unsum.estimators.agreement import agreement_along, tiled
-from unsum.estimators.lines import FALSE_ALARM, Candidate, Line, prove_lines
+from unsum.estimators.judged_line import FALSE_ALARM, Line
+from unsum.estimators.lines import Candidate, prove_lines
 from unsum.estimators.location import Location, Passage, clock_ppm_of, delay_in_the_middle, passages_of
 from unsum.estimators.mono import decimated, search_factor
 from unsum.estimators.places import Heard, heard_stretches, rivals
@@ -33,7 +34,7 @@ MIN_SECONDS = 0.25  # less than this is no sound to search for
 MOST_PERCENT = 25.0  # that a speed may be off
 
 _AMBIGUOUS = 1.15
-_MOST_RIVALS = 8
+_MOST_RIVALS = 12
 _SPEEDS_UNASKED_SECONDS = 300
 _ALL_WINDOWS_SECONDS = 900  # in longer mixtures fewer windows are looked for
 _LEAST_WINDOWS = 24
@@ -225,9 +226,9 @@ def _search(
         for called, samples in ((name, len(sound)), (mixture.name, length)):
             if samples < MIN_SECONDS * rate:
                 short = f"{called} is {samples / rate:.3f} s long; less than {MIN_SECONDS} s cannot be placed"
-                out.setdefault(name, Candidate((), nothing, False, short))
+                out.setdefault(name, Candidate((), nothing, False, reason=short))
         if not np.any(sound):
-            out.setdefault(name, Candidate((), nothing, False, f"{name} is silent"))
+            out.setdefault(name, Candidate((), nothing, False, reason=f"{name} is silent"))
     # Where the head is all there is of the mixture, longer references pass by its windows.
     longer = [name for name in sounds if name not in out and length <= len(sounds[name])]
     shorter = [name for name in sounds if name not in out and name not in longer]
@@ -252,10 +253,13 @@ def _search(
 
 def _candidate(found: Search, swapped: bool, reference_length: int, mixture_length: int) -> Candidate:
     if not found.places:
-        return Candidate((), found, swapped, "nothing in it stands out: silence, steady tones, or no sound in common")
+        return Candidate(
+            (), found, swapped, reason="nothing in it stands out: silence, steady tones, or no sound in common"
+        )
     how = {"swapped": swapped, "reference_length": reference_length, "mixture_length": mixture_length}
     heard = heard_stretches(found, false_alarm=FALSE_ALARM, **how)
-    return Candidate(tuple(heard), found, swapped, rivals=tuple(rivals(found, heard, most=_MOST_RIVALS, **how)))
+    others = rivals(found, heard, most=_MOST_RIVALS, **how)
+    return Candidate(tuple(heard), found, swapped, (reference_length, mixture_length), rivals=tuple(others))
 
 
 def _concluded(candidate: Candidate, lines: Sequence[Line], rate: int, factor: int) -> Location:
@@ -280,13 +284,16 @@ def _concluded(candidate: Candidate, lines: Sequence[Line], rate: int, factor: i
             remark = f"{votes} of {windows} windows are heard at the same time, but each in another way, as by chance"
         return _refused(one.line.false_alarm, candidate.side, votes, windows, remark)
     (line, proof), chance = proved[0], sure[0].chance
+    side, other = candidate.side, candidate.next_best
+    if sure[0].certain:
+        side, other = sure[0].side, sure[0].next_best
     ppm = clock_ppm_of(proof.slope)
     passages = passages_of(proved, rate)
     remarks = []
-    if candidate.side < _AMBIGUOUS and candidate.next_best is not None:
-        other = candidate.next_best[0] * factor / rate
+    if side < _AMBIGUOUS and other is not None:
         remarks.append(
-            f"it fits almost as well at {other:.3f} s: a loop or a repeat; the place that explains most was taken"
+            f"it fits almost as well at {other[0] * factor / rate:.3f} s: a loop or a repeat; the place that explains "
+            "most was taken"
         )
     if len(passages) > 1:
         starts = ", ".join(f"{passage.start_seconds:.1f}" for passage in passages)
@@ -300,7 +307,7 @@ def _concluded(candidate: Candidate, lines: Sequence[Line], rate: int, factor: i
         present=True,
         confidence=1 - chance,
         polarity=proof.polarity,
-        peak_to_side=candidate.side,
+        peak_to_side=side,
         votes=proof.votes,
         windows=proof.windows,
         clock_ppm=ppm,

@@ -44,6 +44,12 @@ class Heard:
         return (mixture_time - self.delay + self.slope * self.pivot) / (1 + self.slope)
 
 
+def in_common(line: Heard, reference_length: int, mixture_length: int) -> Heard:
+    """All of a line along which there is both reference and mixture."""
+    first, last = line.delay_at(0.0), reference_length + line.delay_at(float(reference_length))
+    return replace(line, start=max(0.0, first), stop=min(float(mixture_length), last))
+
+
 def best_first(places: Sequence[Place]) -> list[Place]:
     """Places by rank; a loop fits everywhere alike, and then the least shift is the best guess."""
     most = max((place.rank for place in places), default=0.0)
@@ -141,8 +147,8 @@ def _stretch(
         a = -math.inf
     if stop == len(at) or not np.isfinite(evidence[stop:]).any():
         b = math.inf
-    ends = line.delay_at(0.0), lengths[0] + line.delay_at(lengths[0])
-    return replace(line, start=max(a, 0.0, ends[0]), stop=min(b, float(lengths[1]), ends[1]))
+    all_of_it = in_common(line, *lengths)
+    return replace(line, start=max(a, all_of_it.start), stop=min(b, all_of_it.stop))
 
 
 def _in_mixture_time(place: Place, found: Search, *, swapped: bool) -> NDArray[np.float64]:

@@ -66,6 +66,7 @@ class Plan:
     ----------
     known_seconds : how near to the line the sound is
     most_drift : how far the slope of the line may be off
+    sure : whether the sound is known to be there: then but where exactly is asked
     """
 
     line: Heard
@@ -74,6 +75,7 @@ class Plan:
     heard: NDArray[np.intp]
     known_seconds: float = _NEAR_SECONDS
     most_drift: float = MOST_DRIFT
+    sure: bool = False
 
     @property
     def played_length(self) -> int:
@@ -103,19 +105,20 @@ def plan(line: Heard, *, rate: int, max_windows: int = MOST_WINDOWS) -> Plan | N
     return Plan(line, window, played, heard)
 
 
-def followed(where: Plan, line: Heard, *, factor: int) -> Plan:
+def followed(where: Plan, line: Heard, *, factor: int, sure: bool = False) -> Plan:
     """The same pieces of the mixture, and those of the reference that a line puts there on which windows agree.
 
     Parameters
     ----------
     factor : samples in one of the search, at whose rate the line was found
+    sure : as in `Plan`
     """
     half = where.played_length / 2
     off = line.delay_at(where.played + half) - where.line.delay_at(where.played + half)
     played = where.played - np.rint(off / (1 + line.slope)).astype(np.intp)
     reach = max(1.0, float(np.ptp(where.played)) / 2)
     drift = min(MOST_DRIFT, _FOLLOWED_DRIFT_SAMPLES * factor / reach)
-    return replace(where, line=line, played=played, known_seconds=_FOLLOWED_SECONDS, most_drift=drift)
+    return replace(where, line=line, played=played, known_seconds=_FOLLOWED_SECONDS, most_drift=drift, sure=sure)
 
 
 def _halved(where: Plan, heard: list[NDArray], played: list[NDArray]) -> tuple[Plan, list[NDArray], list[NDArray]]:
@@ -224,14 +227,19 @@ def prove(where: Plan, heard: Sequence[NDArray], played: Sequence[NDArray], *, r
     window = where.window
     evidence = _evidence(correlations, near, cell)
     judged = [judge(column, places=evidence.shape[1]) for column in evidence.T]
-    best = int(np.argmax([rank for _, rank in judged]))
+    # Where it is sure, the place is known to less than a cell.
+    first, stop = (near - 2, near + 1) if where.sure else (0, len(judged))
+    best = first + int(np.argmax([rank for _, rank in judged[first:stop]]))
     chance = judged[best][0]
     listened = int(np.isfinite(evidence[:, best]).sum())
     votes = np.flatnonzero(np.nan_to_num(evidence[:, best]) >= _VOTE)
     if len(votes) < _FEWEST_VOTES:
         chance = 1.0
-    if chance > FALSE_PROOF:
+    if listened == 0 or (chance > FALSE_PROOF and not where.sure):
         return Proof(0, 0.0, slope, 1, len(votes), listened, chance)
+    if chance > FALSE_PROOF:
+        loudest = np.argsort(-np.nan_to_num(evidence[:, best], nan=-1.0), kind="stable")
+        votes = np.sort(loudest[: min(listened, _FEW_HEARD)])
     middle = where.played[votes] + window / 2
     most_drift = where.most_drift if abs(slope) <= 2 * MOST_DRIFT else _ROUGH_SPEED
     reach = (best - near) * cell - cell // 2, (best - near + 2) * cell + cell // 2
