@@ -20,6 +20,7 @@ class Step:
     kept : False where it did not help on data it was not fitted to, and was undone
     null_db_before, null_db : residual over mixture on held-out samples, in dB; -inf for nothing left
     remarks : why, in words
+    begins : why the rungs begin anew with this one, in words; empty where it goes on from the one before
     """
 
     rung: str
@@ -27,6 +28,7 @@ class Step:
     null_db_before: float
     null_db: float
     remarks: tuple[str, ...] = ()
+    begins: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def where_heard(
         if _nearly_the_same(quiet, before, round(_ENDS_MOVE_SECONDS * model.sample_rate)):
             climb.go_over(timed)
             break
-        again = climb_along(problem, along(model, timed), settings)
+        again = climb_along(problem, along(model, timed), settings, why="without where it is not heard")
         if again is None or again.energy_left(again.best.model) > _NO_WORSE * again.energy_left(climb.best.model):
             break
         first = replace(again.steps[0], remarks=(*again.steps[0].remarks, *_in_words(quiet, model.sample_rate)))
@@ -126,7 +126,9 @@ def _exactly_from_jump_to_jump(problem: Problem, climb: Climb, settings: Setting
         name: replace(part, exact_gains={}, filters=0 * part.filters[:, :, :1], first_lag=0)
         for name, part in model.contributions.items()
     }
-    again = climb_along(problem, replace(model, contributions=empty), replace(settings, max_rung="exact"))
+    again = climb_along(
+        problem, replace(model, contributions=empty), replace(settings, max_rung="exact"), why="from jump to jump"
+    )
     if again is None or again.best.null_db >= climb.best.null_db + EXACT_LOSES_DB:
         return climb
     again.go_over(refined_ends(problem, again.best.model))

@@ -207,7 +207,8 @@ def _climb(
         if can_be_tested(there.segments):
             again.all_rungs("exact")
         if again.steps and again.steps[0].kept and again.best.null_db < climb.best.null_db + EXACT_LOSES_DB:
-            again.steps = [*climb.steps, *again.steps]
+            first = replace(again.steps[0], begins="some samples nearer")
+            again.steps = [*climb.steps, first, *again.steps[1:]]
             return again
     return climb
 

@@ -29,14 +29,22 @@ def along(model: MixModel, other: MixModel) -> MixModel:
     return replace(model, contributions=parts)
 
 
-def climb_along(problem: Problem, model: MixModel, settings: Settings) -> Climb | None:
-    """The rungs with references along the warps of a model; None where none of them helps."""
+def climb_along(problem: Problem, model: MixModel, settings: Settings, *, why: str) -> Climb | None:
+    """The rungs with references along the warps of a model; None where none of them helps.
+
+    Parameters
+    ----------
+    why : they begin anew, in words that follow "once more"
+    """
     alignment = alignment_of(problem, model, settings.exclude)
     if not can_be_tested(alignment.segments):
         return None
     climb = Climb(problem, model, alignment, settings.progress)
     climb.all_rungs(settings.max_rung, max_taps=settings.max_taps)
-    return climb if any(step.kept for step in climb.steps) else None
+    if not any(step.kept for step in climb.steps):
+        return None
+    climb.steps[0] = replace(climb.steps[0], begins=why)
+    return climb
 
 
 def lengths_of(problem: Problem, names: Sequence[str]) -> dict[str, int]:

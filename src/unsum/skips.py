@@ -20,6 +20,7 @@ from unsum.model import MixModel
 from unsum.problem import Problem
 from unsum.retry import Settings, along, climb_along, excluded_samples, lengths_of, samples_of
 
+_WHY = "followed to where it skips"
 # So often a reference is looked for where it was silent; each time filters and silences are better known.
 _MOST_SEARCHES = 4
 # A reference is one of repeats where the evidence for its place is less than this of that for the next best.
@@ -58,7 +59,7 @@ def followed_elsewhere(
             break
         searched = {name: searched[name] | ranges for name, ranges in new.items()}
         moved = _with_other_places(problem, climb.best.model, quiet, new, repeating | skipping, settings, clocks)
-        again = climb_along(problem, along(model, moved), settings) if moved is not None else None
+        again = climb_along(problem, along(model, moved), settings, why=_WHY) if moved is not None else None
         if again is None or again.energy_left(again.best.model) > _NO_WORSE * again.energy_left(climb.best.model):
             break
         again.steps = [*climb.steps, *again.steps]

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +13,7 @@ from unsum.analysis import Analysis, ReferenceFinding, Remnant, Step
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import ArraySource, Problem
 from unsum.removal import Removal
-from unsum.report.removal import removal_json, removal_text
+from unsum.report.removal import removal_json, removal_text, step_lines
 
 RATE = 8000
 
@@ -41,6 +42,15 @@ def removal(
 
 def words(*args, **kwargs) -> str:
     return " ".join(removal_text(*args, **kwargs).split())
+
+
+def test_rungs_that_begin_anew_say_why():
+    anew = Step("fir", True, 0.0, -21.0, begins="followed to where it skips")
+    assert step_lines(anew) == [
+        "  once more, followed to where it skips:",
+        "  fir         0.0 dB ->   -21.0 dB   kept",
+    ]
+    assert len(step_lines(replace(anew, begins=""))) == 1
 
 
 def test_the_depth_in_the_pauses_is_told_and_that_of_the_whole_apart_from_it():
@@ -89,8 +99,8 @@ def test_the_bounds_are_told_where_more_is_asked_for():
     found = removal(remnants={"song.flac": Remnant(-4.0, -24.6, -31.0)})
     told = words(found, verbose=True)
     assert "what is left is 4.0 dB below its image, other sounds included" in told
-    assert "chance meetings with those alone leave something 31.0 dB below it" in told
-    assert "chance meetings" not in words(found)
+    assert "the filters are known to something 31.0 dB below it" in told
+    assert "filters are known" not in words(found)
     (reference,) = json.loads(removal_json(found))["references"]
     assert reference["remnant"] == {"overall_db": -4.0, "in_pauses_db": -24.6, "fit_db": -31.0}
 

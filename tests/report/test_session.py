@@ -95,7 +95,8 @@ def analyses(draw) -> tuple[Analysis, RecordedFile, dict[str, RecordedFile]]:
         )
     steps = draw(
         st.lists(
-            st.builds(Step, words, st.booleans(), levels, levels, st.lists(words, max_size=2).map(tuple)), max_size=3
+            st.builds(Step, words, st.booleans(), levels, levels, st.lists(words, max_size=2).map(tuple), words),
+            max_size=3,
         )
     )
     analysis = Analysis(
@@ -300,8 +301,12 @@ def test_spectra_and_variance_give_standard_errors(tmp_path, long_filters):
 
 def test_what_disturbs_both_sides_alike_and_a_codec_count_in_the_errors(tmp_path, long_filters):
     def mixer(name, correlation, *, lossless=True):
+        power = 1 / (1 + np.arange(65.0))
         response = Response(
-            1 / (1 + np.arange(65.0))[None], np.full((2, 1, 65), 1e-6), correlation=np.full((2, 2, 65), correlation)
+            power[None],
+            np.full((2, 1, 65), 1e-6),
+            correlation=np.full((2, 2, 65), correlation),
+            left=0.1 * np.array([power, power]),
         )
         analysis = dataclasses.replace(analysis_of(long_filters), responses={SONG: response}, samples=28_800_000)
         path = tmp_path / f"{name}.mix.json"

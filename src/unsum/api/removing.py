@@ -57,6 +57,7 @@ def remove(
     from unsum.ladder import analyse
     from unsum.removal import files_of, images_beside, open_problem, write_removal
     from unsum.removal import output_path as removal_path
+    from unsum.report.removal import kept_null_db
     from unsum.report.session import keep_session_of_another
 
     if output is not None and out_dir is not None:
@@ -84,7 +85,7 @@ def remove(
     if analysis.nothing_found:
         reasons = "; ".join(f"{name}: {finding.reason}" for name, finding in analysis.references.items())
         raise RefusedError(f"no reference was found in {problem.mixture.name} ({reasons}); nothing was written")
-    depth = min(step.null_db for step in analysis.steps if step.kept)
+    depth = kept_null_db(analysis)
     if min_null_db is not None and depth > -abs(min_null_db):
         raise RefusedError(
             f"{problem.mixture.name} would be {-depth:.1f} dB quieter, less than the {abs(min_null_db):g} dB "

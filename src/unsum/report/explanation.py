@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from unsum.analysis import Step
 from unsum.automation import Automation
 from unsum.describe.echo import echo_words
 from unsum.describe.eq import Band, Equalisation
@@ -20,6 +19,7 @@ from unsum.describe.stereo import StereoPaths, stereo_words
 from unsum.describe.timing import timing_words
 from unsum.explanation import Explanation, Track
 from unsum.report.effects_json import AUTOMATION_ROWS, echo_fields, equaliser_fields, room_fields, value_fields
+from unsum.report.removal import step_lines
 
 WIDTH = 79
 _NAME_WIDTH = 26
@@ -42,7 +42,7 @@ def explanation_text(explanation: Explanation, *, verbose: bool = False) -> str:
     for limit in limits(explanation):
         lines += _wrapped(f"limit: {limit}")
     if verbose:
-        lines += [_step_line(step) for step in explanation.analysis.steps]
+        lines += [line for step in explanation.analysis.steps for line in step_lines(step)]
     lines += [f"response of {name}: {path.name}" for name, paths in explanation.responses.items() for path in paths]
     lines += [f"image of {name}: {path.name}" for name, path in explanation.images.items()]
     if explanation.residual is not None:
@@ -213,14 +213,6 @@ def automation_words(automation: Automation, sample_rate: int) -> tuple[str, ...
             words.append(f"{what} from {' to '.join(ends)} {unit}")
     frames = f"{len(automation.seconds)} frames"
     return (*words, frames) if words else (f"steady in {frames}",)
-
-
-def _step_line(step: Step) -> str:
-    kept = "kept" if step.kept else "undone: no better"
-    depths = (
-        f"{'nothing' if depth == -math.inf else f'{depth:.1f} dB'}" for depth in (step.null_db_before, step.null_db)
-    )
-    return f"  {step.rung:7} {next(depths):>10} -> {next(depths):>10}   {kept}"
 
 
 def _wrapped(text: str) -> list[str]:

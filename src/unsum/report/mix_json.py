@@ -200,6 +200,7 @@ def _step_fields(step: Step) -> dict[str, Any]:
         "null_db_before": _level(step.null_db_before),
         "null_db": _level(step.null_db),
         "remarks": list(step.remarks),
+        **({"begins": step.begins} if step.begins else {}),
     }
 
 

@@ -110,6 +110,7 @@ def _read_step(entry: Fields) -> Step:
         null_db_before=entry.level("null_db_before"),
         null_db=entry.level("null_db"),
         remarks=entry.texts("remarks"),
+        begins=entry.text("begins") if entry.has("begins") else "",
     )
 
 

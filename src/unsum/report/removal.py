@@ -24,7 +24,7 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
     lines = []
     if analysis.steps:
         lines.append("  rung    null depth on samples it was not fitted to")
-        lines += [_step_line(step) for step in analysis.steps]
+        lines += [line for step in analysis.steps for line in step_lines(step)]
     for name in analysis.model.contributions:
         lines += textwrap.wrap(reference_sentence(removal, name), WIDTH, subsequent_indent="  ")
         part = analysis.model.contributions[name]
@@ -55,16 +55,18 @@ def _remnant_words(analysis: Analysis, name: str) -> str | None:
     if remnant is None or remnant.fit_db is None or not math.isfinite(remnant.fit_db):
         return None
     return (
-        f"what is left is {_beside(remnant.overall_db)} its image, other sounds included; chance meetings with those "
-        f"alone leave something {_beside(remnant.fit_db)} it"
+        f"what is left is {_beside(remnant.overall_db)} its image, other sounds included; with those over it, the "
+        f"filters are known to something {_beside(remnant.fit_db)} it"
     )
 
 
-def _step_line(step: Step) -> str:
+def step_lines(step: Step) -> list[str]:
+    """A row of the ladder, below why the rungs begin anew where they do."""
     before, after = step.null_db_before, step.null_db
     digits = _telling_digits(before, after)
     outcome = "kept" if step.kept else "undone: too little to be sure" if after < before else "undone: no better"
-    return f"  {step.rung:7} {_depth(before, digits):>10} -> {_depth(after, digits):>10}   {outcome}"
+    row = f"  {step.rung:7} {_depth(before, digits):>10} -> {_depth(after, digits):>10}   {outcome}"
+    return [f"  once more, {step.begins}:", row] if step.begins else [row]
 
 
 def _telling_digits(before: float, after: float) -> int:
@@ -181,7 +183,13 @@ def removal_json(removal: Removal) -> str:
             "images": {name: str(path) for name, path in removal.images.items()},
             "null_db": _known(analysis.null_db),
             "steps": [
-                {"rung": s.rung, "kept": s.kept, "null_db": _known(s.null_db), "remarks": list(s.remarks)}
+                {
+                    "rung": s.rung,
+                    "kept": s.kept,
+                    "null_db": _known(s.null_db),
+                    "remarks": list(s.remarks),
+                    "begins": s.begins,
+                }
                 for s in analysis.steps
             ],
             "references": references,
