@@ -52,3 +52,12 @@ def test_independent_silent_and_short_references_depend_on_nothing(rng):
     assert found(coloured(rng, 4, 20_000, 0.99)) == ()
     assert found(np.vstack([coloured(rng, 1, 5000), np.zeros((2, 5000))])) == ()
     assert found(rng.standard_normal((3, 140))) == ()
+
+
+@pytest.mark.parametrize(("noise_db", "named"), [(-64.0, True), (-56.0, False)])
+def test_a_bus_among_many_tracks_is_named_if_it_is_one_to_60_db(noise_db, named, rng):
+    tracks = coloured(rng, 11, 30_000, 0.98)
+    bus = tracks[1] + 0.5 * np.roll(tracks[4], 3) - tracks[7]
+    noise = rng.standard_normal(bus.shape[-1]) * np.std(bus) * 10 ** (noise_db / 20)
+    depends = found(np.vstack([tracks, bus + noise]), n_taps=16)
+    assert [(one.reference, one.others) for one in depends] == ([(11, (1, 4, 7))] if named else [])
