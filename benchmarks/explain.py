@@ -379,8 +379,7 @@ def row_real(_: argparse.Namespace) -> dict[str, Any]:
 def medley(count: int, seconds: float, rate: int = 44100) -> list[Sound]:
     """Tracks as long as asked for, each real recordings one after the other, in another order.
 
-    Where one follows the other both are faded, as every editor does: cut off hard, they tell of bands in which nothing
-    else of them sounds, and the fit takes five times as many iterations.
+    Where one follows the other both are faded, as every editor does.
     """
     patterns = ("multitrack/funk/*.mp3", "multitrack/reggae_try/0*.flac", "multitrack/anchors_song/*.flac")
     files = sorted(str(p.relative_to(AUDIO)) for pattern in patterns for p in AUDIO.glob(pattern))

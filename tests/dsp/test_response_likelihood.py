@@ -18,7 +18,7 @@ def windows(sound):
 
 
 def judged(heard, played, *, taps=128, begins=(-200, 200), most_drift=0.0):
-    time = np.arange(WINDOWS) * float(WINDOW)
+    time = np.arange(WINDOWS, dtype=float) * WINDOW
     return response_likelihood(
         windows(heard), windows(played), time, sample_rate=RATE, taps=taps, begins=begins, most_drift=most_drift
     )
