@@ -22,7 +22,7 @@ ALLOWED = {
     "climb": {"progress", "errors", "model", "dsp", "problem", "engine", "analysis", "estimators"},
     "echoes": {"estimators", "climb"},
     "retry": {"progress", "model", "problem", "estimators", "climb"},
-    "skips": {"model", "problem", "engine", "estimators", "climb", "retry"},
+    "skips": {"model", "dsp", "problem", "engine", "estimators", "climb", "retry"},
     "hearing": {"model", "problem", "estimators", "climb", "retry", "skips"},
     "ladder": {
         *{"progress", "errors", "model", "dsp", "problem", "engine", "analysis", "estimators", "climb"},

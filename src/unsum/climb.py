@@ -268,14 +268,18 @@ class Climb:
 
     def energy_left(self, model: MixModel) -> float:
         """Energy of the residual on held-out samples, by subtracting: exact where sums of large numbers are not."""
-        held = [segment for segment in self.alignment.segments if segment.part == HELD_OUT]
-        energy = 0.0
+        return self.energies_left(model)[HELD_OUT]
+
+    def energies_left(self, model: MixModel) -> dict[int, float]:
+        """Energy of the residual on samples {part: energy}, those fitted and those held out, by subtracting."""
+        energies = {FIT: 0.0, HELD_OUT: 0.0}
         for block in subtract(self.problem, model):
-            for segment in held:
+            for segment in self.alignment.segments:
                 a, b = max(segment.start - block.start, 0), segment.stop - block.start
-                if a < min(b, block.residual.shape[1]):
-                    energy += float(np.sum(as_float(block.residual[:, a:b], self.problem.mixture.bits) ** 2))
-        return energy
+                if segment.part in energies and a < min(b, block.residual.shape[1]):
+                    rows = as_float(block.residual[:, a:b], self.problem.mixture.bits)
+                    energies[segment.part] += float(np.sum(rows**2))
+        return energies
 
     def _judge(self, rung: str, depth: float, model: MixModel, choice: OrderChoice | None, remark: str = "") -> None:
         before = self.best.null_db

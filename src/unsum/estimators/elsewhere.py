@@ -1,6 +1,6 @@
 """Where a reference plays on while it is not heard at its own place: the player skipped, or someone cut the song."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from unsum.estimators.locate import MIN_SECONDS, Passage, locate_reference
 from unsum.estimators.presence import spans_between, stretches
@@ -9,14 +9,15 @@ from unsum.estimators.split import Range
 from unsum.model import TimeWarp
 from unsum.problem import ArraySource, AudioSource
 
-# What is searched is held in memory. In a longer silence, the search of the whole mixture had every chance.
-_MOST_SECONDS = 240.0
+# What is searched is held in memory, so many samples of all channels together: four minutes of stereo at 48 kHz. In a
+# longer silence, the search of the whole mixture had every chance.
+_MOST_VALUES = 240 * 48_000 * 2
 # A place so near to that where it was not heard is no other place.
 _SAME_SECONDS = 0.001
 
 
 def heard_elsewhere(
-    left: AudioSource, reference: AudioSource, warp: TimeWarp, silences: Sequence[Range]
+    left: AudioSource, reference: AudioSource, warp: TimeWarp, ranges: Sequence[Range]
 ) -> tuple[Passage, ...]:
     """Passages of a reference in stretches of the mixture in which it is not heard where its warp has it.
 
@@ -24,10 +25,9 @@ def heard_elsewhere(
     ----------
     left : the mixture without all that is known to be in it
     warp : of the reference
-    silences : half-open ranges of mixture samples
+    ranges : half-open, of mixture samples; held in memory, so that they should be some of `worth_searching`
     """
     rate = left.sample_rate
-    ranges = _worth_searching(silences, rate)
     found: list[Passage] = []
     for (start, stop), piece in zip(ranges, cut(left, [(a, b - a) for a, b in ranges]), strict=True):
         source = ArraySource(left.name, piece, rate, left.channels, left.bits, left.lossless)
@@ -61,12 +61,15 @@ def with_passages(
     return tuple(sorted(out, key=lambda one: one.start_seconds))
 
 
-def _worth_searching(silences: Sequence[Range], rate: int) -> list[Range]:
-    """The longest, as many as may be held in memory, in order of time."""
+def worth_searching(silences: Iterable[Range], source: AudioSource) -> list[Range]:
+    """Those that may be held in memory together, the longest first to be chosen, in order of time.
+
+    None of them longer than all that may be held, or shorter than what can be placed.
+    """
     out: list[Range] = []
-    room = _MOST_SECONDS * rate
+    room = _MOST_VALUES // len(source.channels)
     for start, stop in sorted(silences, key=lambda pair: pair[0] - pair[1]):
-        if MIN_SECONDS * rate <= stop - start <= room:
+        if MIN_SECONDS * source.sample_rate <= stop - start <= room:
             out.append((start, stop))
             room -= stop - start
     return sorted(out)

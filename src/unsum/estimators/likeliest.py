@@ -18,9 +18,10 @@ from unsum.dsp.code_length import band_energies, energy_floor, frame_samples, na
 from unsum.engine import ResidualSource
 from unsum.estimators.location import Passage
 from unsum.estimators.mono import decimated, search_factor
-from unsum.estimators.passage_ends import LEAST_GAIN, SHORTEST_SILENCE
+from unsum.estimators.passage_ends import LEAST_GAIN
 from unsum.estimators.presence import spans_between, stretches
 from unsum.estimators.repeats import APART_SECONDS, REACH_SECONDS
+from unsum.estimators.split import Range
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import ArraySource, AudioSource, Problem
 from unsum.progress import Progress
@@ -32,7 +33,8 @@ _MOST_PLACES = 24
 _SAME_SECONDS = 0.002  # two delays that are one
 _FRAMES_TOGETHER = 8  # a step of the path
 _STEPS_AT_ONCE = 256
-_SHORTEST_SECONDS = 0.5  # a change of place that counts
+_SHORTEST_SECONDS = 0.5  # of a passage
+_ENDS_SECONDS = 0.2  # by which the ends of a passage may differ from those of a warp
 
 
 def likeliest_passages(
@@ -41,49 +43,63 @@ def likeliest_passages(
     part: Contribution,
     found: Sequence[Passage] = (),
     *,
-    length: int,
+    lengths: tuple[int, int],
+    suspect: Sequence[Range] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Passage, ...]:
-    """All passages of a reference, in order of time, where some are clearly heard at other places than its warp tells.
+    """All passages of a reference, in order of time, if some are clearly heard at other places than its warp tells.
 
-    None where its warp is right, or all right but for silences.
+    None if its warp is right, or all right but for silences.
 
     Parameters
     ----------
     mixture : without the other references
     part : how the reference is heard; its warp must not bend
     found : passages that are known already
-    length : samples of the reference
+    lengths : samples of the mixture and of the reference
+    suspect : half-open ranges of mixture samples in which other places are sought; all of it if not given
     """
-    factor = search_factor(mixture.sample_rate)
-    along = _Along(_heard_alone(mixture, reference, part, length, factor), part.warp, mixture.sample_rate / factor)
-    preferred, samples = _other_delays(decimated(mixture, factor, progress=progress), along, mixture.bits)
-    known = [along.delay(way) for way in stretches(part.warp)]
+    rate, factor = mixture.sample_rate, search_factor(mixture.sample_rate)
+    along = _along(_heard_alone(mixture, reference, part, lengths[1], factor), part.warp, lengths[0], rate, factor)
+    if not along.sounding:
+        return ()
+    seconds = None if suspect is None else [(a / rate, b / rate) for a, b in suspect]
+    preferred = _other_delays(decimated(mixture, factor, progress=progress), along, mixture.bits, seconds)
+    known = [delay for delay, _, _ in along.sounding]
     delays = list(known)
     for delay in [*map(along.delay_of, found), *preferred]:
         if min(abs(delay - other) for other in delays) > _SAME_SECONDS and len(delays) < len(known) + _MOST_PLACES:
             delays.append(delay)
-    if len(delays) == len(known):
+    if len(delays) == 1:
         return ()
     gained = _gained(decimated(mixture, factor, progress=progress), along, delays, mixture.bits)
     path = best_path(np.concatenate([np.zeros((1, gained.shape[1])), gained]), price=LEAST_GAIN)
     step = _FRAMES_TOGETHER * along.frame / 2 / along.rate
     passages = list(_runs(path, step, along, delays))
-    spans = list(zip(known, spans_between(part.warp, samples, round(along.rate)), strict=True))
-    return tuple(passages) if any(_elsewhere(one, along, spans) for one in passages) else ()
+    return tuple(passages) if any(_elsewhere(one, along) for one in passages) else ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Along:
-    """All of a reference as the mixture would hear it, at the clock of the mixture and the low rate, and its warp."""
+    """All of a reference as the mixture would hear it, at the clock of the mixture and the low rate, and its warp.
+
+    Attributes
+    ----------
+    image : (samples,)
+    sounding : (delay, first, last) in seconds of the mixture, of each stretch of the warp that sounds
+        Where the image would begin, and from when to when it is heard.
+    clock_ppm : of the warp
+    rate : samples a second, the low ones
+    """
 
     image: Mono
-    warp: TimeWarp
+    sounding: tuple[tuple[float, float, float], ...]
+    clock_ppm: float
     rate: float
 
     @property
     def speed(self) -> float:
-        return 1 + 1e-6 * self.warp.clock_ppm
+        return 1 + 1e-6 * self.clock_ppm
 
     @property
     def reach(self) -> int:
@@ -93,10 +109,6 @@ class _Along:
     def frame(self) -> int:
         return frame_samples(round(self.rate))
 
-    def delay(self, way: TimeWarp) -> float:
-        """Mixture time, in seconds, at which the image begins along a warp without jumps."""
-        return -float(way.reference_time(0.0)) / self.speed
-
     def delay_of(self, passage: Passage) -> float:
         """Mixture time, in seconds, at which the image begins along a passage, whose delay holds in its middle."""
         middle = 0.5 * (passage.start_seconds + passage.stop_seconds)
@@ -104,14 +116,8 @@ class _Along:
 
     def place(self, start: int, size: int) -> int:
         """Where in the image some samples of the mixture begin, by the stretch that sounds in or nearest to them."""
-        end = len(self.image) / self.rate
-        ways = zip(stretches(self.warp), spans_between(self.warp, start + size, round(self.rate)), strict=True)
-        sounding = [
-            (delay, max(first, delay), min(last, delay + end))
-            for delay, (first, last) in ((self.delay(way), span) for way, span in ways)
-        ]
         middle = (start + size / 2) / self.rate
-        delay, *_ = min(sounding, key=lambda one: (one[2] <= one[1], max(one[1] - middle, middle - one[2], 0.0)))
+        delay, *_ = min(self.sounding, key=lambda one: max(one[1] - middle, middle - one[2], 0.0))
         return start - round(delay * self.rate)
 
     def cut(self, first: int, size: int) -> NDArray[np.float64]:
@@ -122,6 +128,18 @@ class _Along:
         return out
 
 
+def _along(image: Mono, warp: TimeWarp, samples: int, rate: int, factor: int) -> _Along:
+    """An image and its warp, in a mixture of so many samples at its own rate."""
+    low, speed = rate / factor, 1 + 1e-6 * warp.clock_ppm
+    sounding = []
+    for way, (start, stop) in zip(stretches(warp), spans_between(warp, samples, rate), strict=True):
+        delay = -float(way.reference_time(0.0)) / speed
+        first, last = max(start, delay), min(stop, delay + len(image) / low)
+        if first < last:
+            sounding.append((delay, first, last))
+    return _Along(image, tuple(sounding), warp.clock_ppm, low)
+
+
 def _heard_alone(mixture: AudioSource, reference: AudioSource, part: Contribution, length: int, factor: int) -> Mono:
     """All of a reference through its filters, on its own time line at the clock of the mixture."""
     clock = TimeWarp(0.0, part.warp.clock_ppm)
@@ -130,19 +148,26 @@ def _heard_alone(mixture: AudioSource, reference: AudioSource, part: Contributio
     problem = Problem(ArraySource(mixture.name, silence, mixture.sample_rate, mixture.channels), (reference,))
     model = MixModel(mixture.sample_rate, mixture.channels, {reference.name: replace(part, warp=clock, exact_gains={})})
     # What is left of silence is the image, turned over.
-    return -np.concatenate([np.zeros(0, np.float32), *decimated(ResidualSource(problem, model), factor)])
+    turned = (-block for block in decimated(ResidualSource(problem, model), factor))
+    return np.concatenate([np.zeros(0, np.float32), *turned])
 
 
-def _other_delays(blocks: Iterable[Mono], along: _Along, bits: int | None) -> tuple[list[float], int]:
-    """Delays that pieces of the mixture prefer to that of the warp, the most preferred first; the mixture's length."""
-    size = 2 * round(_PIECE_SECONDS * along.rate / 2)
+def _other_delays(
+    blocks: Iterable[Mono], along: _Along, bits: int | None, suspect: Sequence[tuple[float, float]] | None
+) -> list[float]:
+    """Delays that pieces of the mixture prefer to that of the warp, the most preferred first.
+
+    Parameters
+    ----------
+    suspect : ranges of seconds that pieces must touch, None for all
+    """
     found: list[float] = []
-    samples = 0
-    for start, heard in _pieces(blocks, size):
-        samples = start + size
-        place = along.place(start, size)
-        if not heard.any():
+    for start, heard in _pieces(blocks, 2 * round(_PIECE_SECONDS * along.rate / 2)):
+        size = len(heard)
+        first, last = start / along.rate, (start + size) / along.rate
+        if not heard.any() or (suspect is not None and not any(a < last and first < b for a, b in suspect)):
             continue
+        place = along.place(start, size)
         behind = best_shift(
             heard[None].astype(float),
             along.cut(place - along.reach, size + 2 * along.reach),
@@ -154,17 +179,27 @@ def _other_delays(blocks: Iterable[Mono], along: _Along, bits: int | None) -> tu
         if abs(behind) > _SAME_SECONDS * along.rate:
             found.append((start - place - behind) / along.rate)
     near = np.abs(np.subtract.outer(found, found)) < _SAME_SECONDS
-    return [found[n] for n in np.argsort(-near.sum(axis=0), kind="stable")], samples
+    return [found[n] for n in np.argsort(-near.sum(axis=0), kind="stable")]
 
 
 def _pieces(blocks: Iterable[Mono], size: int) -> Iterator[tuple[int, Mono]]:
-    """(start, piece) of ``size`` samples, half of each the second half of the one before; a rest at the end is left."""
+    """(start, piece) of ``size`` samples, half of each the second half of the one before; the last ends at the end.
+
+    What is shorter is one piece of all there is.
+    """
     held, start = np.zeros(0, np.float32), 0
+    last = np.zeros(0, np.float32)
     for block in blocks:
         held = np.concatenate([held, block])
         while len(held) >= size:
-            yield start, held[:size]
+            last = held[:size]
+            yield start, last
             held, start = held[size // 2 :], start + size // 2
+    if not len(last):
+        yield 0, held
+    elif len(held) > size // 2:
+        joined = np.concatenate([last[: size // 2], held])
+        yield start - size // 2 + len(joined) - size, joined[-size:]
 
 
 def _gained(blocks: Iterable[Mono], along: _Along, delays: Sequence[float], bits: int | None) -> NDArray[np.float64]:
@@ -198,6 +233,8 @@ def _nats(heard: Mono, start: int, along: _Along, delays: Sequence[float], bits:
 
 def _runs(path: NDArray[np.intp], step: float, along: _Along, delays: Sequence[float]) -> Iterator[Passage]:
     """The passages of a path in which state 0 is silence."""
+    if not len(path):
+        return
     edges = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), len(path)]
     for first, last in pairwise(edges):
         if path[first] == 0:
@@ -206,15 +243,15 @@ def _runs(path: NDArray[np.intp], step: float, along: _Along, delays: Sequence[f
         start, stop = max(first * step, delay), min(last * step, delay + len(along.image) / along.rate)
         if stop - start >= _SHORTEST_SECONDS:
             middle = 0.5 * (start + stop)
-            yield Passage(start, stop, middle - (middle - delay) * along.speed, along.warp.clock_ppm)
+            yield Passage(start, stop, middle - (middle - delay) * along.speed, along.clock_ppm)
 
 
-def _elsewhere(passage: Passage, along: _Along, spans: Sequence[tuple[float, tuple[float, float]]]) -> bool:
+def _elsewhere(passage: Passage, along: _Along) -> bool:
     """Whether a passage is for some time where the warp does not have it."""
     delay = along.delay_of(passage)
     there = sum(
-        max(0.0, min(passage.stop_seconds, stop) - max(passage.start_seconds, start))
-        for known, (start, stop) in spans
+        max(0.0, min(passage.stop_seconds, last) - max(passage.start_seconds, first))
+        for known, first, last in along.sounding
         if abs(known - delay) <= _SAME_SECONDS
     )
-    return passage.stop_seconds - passage.start_seconds - there > SHORTEST_SILENCE + _SHORTEST_SECONDS
+    return passage.stop_seconds - passage.start_seconds - there > _ENDS_SECONDS

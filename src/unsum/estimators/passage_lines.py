@@ -53,8 +53,10 @@ def chained(lines: Sequence[Line], clock_ppm: float, handovers: Sequence[Handove
 
 
 def _lasting(lines: Sequence[Line], handovers: Sequence[Handover]) -> Iterator[tuple[Line, Handover]]:
-    """Every line but the first that lasts, with the handover to it."""
-    stops = handovers[0].stops if handovers else 0.0
+    """Of all lines behind the first, those that last, each with the handover to it."""
+    if not handovers:
+        return
+    stops = handovers[0].stops
     until = [*(change.stops for change in handovers[1:]), inf]
     for line, change, end in zip(lines[1:], handovers, until, strict=True):
         if end > change.starts:

@@ -21,6 +21,7 @@ from unsum.problem import AudioSource, as_float
 REACH_SECONDS = 60.0  # a repeat that lies farther off is the search's to tell
 APART_SECONDS = 0.02  # two places that are compared: tones are alike a period later
 _MOST_SECONDS = 16.0  # of a passage
+_MOST_VALUES = 1 << 24  # of an image that is held in memory, some times over
 _SAME_SECONDS = 0.0002  # two delays that are one
 
 
@@ -50,12 +51,14 @@ def at_their_repeats(
             floor=ends.silent_energy(heard),
             apart=max(1, round(APART_SECONDS * rate)),
         )
-        _append(out, replace(one, delay_seconds=one.delay_seconds - behind / rate))
+        # A delay is a difference of times in the reference, which runs at its own speed.
+        moved = behind / rate * (1 + 1e-6 * one.clock_ppm)
+        _append(out, replace(one, delay_seconds=one.delay_seconds - moved))
     return tuple(out)
 
 
 def warp_along(passages: Sequence[Passage]) -> TimeWarp:
-    """One warp along passages whose delays are known to the sample, at clocks that agree.
+    """One warp along passages at clocks that agree, in whole samples as far as their delays are.
 
     Where there is a pause between two of them, it is silent.
     """
@@ -74,17 +77,26 @@ def _append(passages: list[Passage], one: Passage) -> None:
     """One more, or a longer last one where that goes on at the same place."""
     if passages:
         last = passages[-1]
-        moved = (one.stop_seconds - last.start_seconds) * 1e-6 * abs(one.clock_ppm)
         near = one.start_seconds - last.stop_seconds < AHEAD_SECONDS
-        if near and abs(one.delay_seconds - last.delay_seconds) <= _SAME_SECONDS + moved:
-            passages[-1] = replace(last, stop_seconds=one.stop_seconds)
+        if near and abs(one.delay_seconds - _delay_at(_middle(one), last)) <= _SAME_SECONDS:
+            longer = replace(last, stop_seconds=one.stop_seconds)
+            passages[-1] = replace(longer, delay_seconds=_delay_at(_middle(longer), last))
             return
     passages.append(one)
 
 
+def _middle(passage: Passage) -> float:
+    return 0.5 * (passage.start_seconds + passage.stop_seconds)
+
+
+def _delay_at(seconds: float, passage: Passage) -> float:
+    """The delay at a moment on the line of a passage, whose own holds in its middle."""
+    return passage.delay_seconds - (seconds - _middle(passage)) * 1e-6 * passage.clock_ppm
+
+
 def _compared(passage: Passage, rate: int) -> tuple[int, int]:
     """The samples in the middle of a passage, whose ends are known roughly."""
-    middle = 0.5 * (passage.start_seconds + passage.stop_seconds)
+    middle = _middle(passage)
     half = 0.5 * min(0.9 * (passage.stop_seconds - passage.start_seconds), _MOST_SECONDS)
     return round((middle - half) * rate), round((middle + half) * rate)
 
@@ -94,11 +106,11 @@ def _image_around(
 ) -> tuple[NDArray[np.float64], int]:
     """The reference as the mixture would hear it at all places around a passage, and where in that it seems to be."""
     rate, lags = ends.rate, ends.lags
-    middle = 0.5 * (passage.start_seconds + passage.stop_seconds)
-    # A passage has its delay in the middle.
+    middle = _middle(passage)
     delay = middle - (middle - passage.delay_seconds) / (1 + 1e-6 * passage.clock_ppm)
     warp = TimeWarp(delay, passage.clock_ppm)
-    most, slack = round(REACH_SECONDS * rate), round(AHEAD_SECONDS * rate)
+    slack = round(AHEAD_SECONDS * rate)
+    most = max(slack, min(round(REACH_SECONDS * rate), (_MOST_VALUES // len(ends.filters) - length) // 2))
     place = round(float(warp.reference_time(start / rate)) * rate)
     before, behind = min(most, max(slack, place + slack)), most
     if reference.samples is not None:
