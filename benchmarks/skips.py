@@ -61,9 +61,9 @@ def skipping(rng: np.random.Generator, wave: NDArray) -> tuple[tuple[str, ...], 
             "pause": 0.0,
         }
         place = int(np.clip(stop + round(moved[kind] * RATE), 0, len(wave) - RATE))
-        if kind == "pause":
-            parts.append(np.zeros(round(rng.uniform(1, 4) * RATE), wave.dtype))
-        told.append(f"{kind} {(place - stop) / RATE:.3f} s at {at:.1f} s")
+        pause = round(rng.uniform(1, 4) * RATE) if kind == "pause" else 0
+        parts.append(np.zeros(pause, wave.dtype))
+        told.append(f"{kind} {((place - stop) or pause) / RATE:.3f} s at {at:.1f} s")
         clock = at
     return tuple(told), np.concatenate([*parts, wave[place:]])
 

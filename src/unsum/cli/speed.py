@@ -35,6 +35,6 @@ class Speed(click.ParamType):
 speed_option = click.option(
     "--speed",
     type=Speed(),
-    help="How much faster REF was played, -25 to 25, known to 0.3; auto tries all up to 6, which takes minutes for "
-    "hours. [default: auto up to 5 minutes]",
+    help="Percent by which REF was played faster, -25 to 25, known to 0.3; auto tries all up to 6, which takes minutes "
+    "for hours. [default: auto up to 5 minutes]",
 )

@@ -188,7 +188,7 @@ def removal_json(removal: Removal) -> str:
                     "kept": s.kept,
                     "null_db": _known(s.null_db),
                     "remarks": list(s.remarks),
-                    "begins": s.begins,
+                    **({"begins": s.begins} if s.begins else {}),
                 }
                 for s in analysis.steps
             ],
