@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 import soundfile
 
+from unsum import echoes
+from unsum.climb import Climb
 from unsum.engine import subtract
+from unsum.estimators.late_echo import LateEcho, with_echoes
+from unsum.estimators.listening import Listening
 from unsum.explanation import explain_problem
 from unsum.ladder import analyse
+from unsum.model import Contribution, Jump, MixModel, TimeWarp
 from unsum.problem import ArraySource, Problem
+from unsum.retry import alignment_of
 
 RATE = 32000
 
@@ -90,3 +96,84 @@ def test_no_echo_is_made_up_where_something_else_plays(rng):
     assert max(part.n_taps for part in analysis.model.contributions.values()) < 3000
     assert not any("later" in remark for step in analysis.steps for remark in step.remarks)
     assert not any("echo" in limit for limit in analysis.limits)
+
+
+def test_an_image_has_what_a_sound_and_its_echo_have_in_common(rng):
+    lag = 9600
+    tracks = noises(rng, 4, 7)
+    tracks[1] += late(tracks[1], lag)  # half alike so much later
+    image = tracks[1] + 0.5 * late(tracks[1], lag)
+    problem = mixed((tracks.sum(axis=0) - tracks[1] + image)[None], tracks)
+    energies = analyse(problem, together=True).responses["track 1"].energies
+    assert energies is not None
+    ratio = np.sum(image**2) / np.sum(tracks[1] ** 2)
+    assert ratio > 1.6  # and not 1 + 0.5 ** 2
+    assert energies[1][0] / energies[0][0] == pytest.approx(ratio, rel=0.02)
+
+
+def made_up(monkeypatch, echo: LateEcho) -> None:
+    monkeypatch.setattr(echoes, "late_echoes", lambda *_, known=(), **__: () if known else (echo,))
+
+
+def test_an_echo_that_is_not_kept_is_told_by_its_cause(rng, monkeypatch):
+    tracks = noises(rng, 2, 4)
+    problem = mixed((tracks.sum(axis=0) + 1e3 * rng.standard_normal(tracks.shape[1]))[None], tracks)
+    made_up(monkeypatch, LateEcho("track 1", 8000))
+
+    def told(max_taps: int | None = None) -> str:
+        (limit,) = [one for one in analyse(problem, together=True, max_taps=max_taps).limits if "echo is heard" in one]
+        assert "track 1 again 250.0 ms later" in limit
+        return limit
+
+    assert told().endswith("did not help on samples they were not fitted to")
+    assert told(8002).endswith("but filters of 8002 taps end before it does")
+    monkeypatch.setattr(Climb, "orders_within", lambda *_: [])
+    assert told().endswith("but the audio is too short to tell it")
+
+
+def climbed(problem: Problem, jumping: str | None = None) -> Climb:
+    """All rungs with all tracks from the start; one of them may pause from 3 s to 4 s."""
+    problem = Problem(Listening(problem.mixture), tuple(Listening(track) for track in problem.references))
+    pause = TimeWarp(jumps=(Jump(3.0, -1e4), Jump(4.0, 1e4)))
+    parts = {
+        track.name: Contribution(
+            present=True, warp=pause if track.name == jumping else TimeWarp(), filters=np.zeros((1, 1, 1))
+        )
+        for track in problem.references
+    }
+    model = MixModel(RATE, problem.mixture.channels, parts)
+    climb = Climb(problem, model, alignment_of(problem, model, ()), None)
+    climb.all_rungs("reverb")
+    return climb
+
+
+@pytest.fixture
+def pausing(rng) -> Problem:
+    """Track 0 pauses, track 2 has an echo."""
+    tracks = noises(rng, 3, 10)
+    played = tracks[0].copy()
+    played[3 * RATE : 4 * RATE] = 0.0
+    mixture = played + tracks[1] + tracks[2] + 0.5 * late(tracks[2], 20000)
+    return mixed((mixture + 1e3 * rng.standard_normal(len(played)))[None], tracks)
+
+
+def test_a_track_that_pauses_does_not_hide_the_echo_of_another(pausing, monkeypatch):
+    paused = LateEcho("track 0", 8000)
+    sought = echoes.late_echoes
+    monkeypatch.setattr(echoes, "late_echoes", lambda *given, **how: (paused, *sought(*given, **how)))
+    climb, found = echoes.with_late_echoes(climbed(pausing, "track 0"))
+    assert found == (LateEcho("track 2", 20000),)
+    (limit,) = [one for one in climb.limits if "echo is heard" in one]
+    assert "(track 0 again 250.0 ms later)" in limit
+    assert limit.endswith("filters are not fitted again to a track that jumps or pauses")
+
+
+def test_a_climb_beside_another_goes_on_upon_the_same_rows(pausing):
+    climb = climbed(pausing)
+    echo = LateEcho("track 2", 20000)
+    again = climb.beside(*with_echoes(climb.problem, climb.best.model, climb.alignment, [echo]))
+    assert again.alignment.segments == climb.alignment.segments
+    assert again.best.null_db == climb.best.null_db and again.gain_equations is climb.gain_equations
+    assert list(again.channels) == [*climb.channels, echo.name]
+    again.fit("reverb", again.orders_within(512))
+    assert again.steps[-1].kept and len(again.steps) == len(climb.steps) + 1

@@ -14,7 +14,7 @@ import scipy.signal
 import soundfile
 
 from unsum.errors import InputError
-from unsum.explanation import Explanation, explain_problem
+from unsum.explanation import Explanation, explain_problem, settings_of
 from unsum.problem import ArraySource, Problem
 
 RATE = 16000
@@ -323,3 +323,30 @@ def test_noise_in_the_mix_makes_the_sides_of_a_panned_track_no_different_paths(r
     found = explain_problem(Problem(floats("mix", mix), (integers("track", track),)))
     assert not any("paths differ" in limit for limit in found.tracks["track"].limits)
     assert abs(known(found.tracks["track"].fader_db) + 3) < 0.1
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_lossy_mono_mix_is_unsure_of_a_stereo_track_of_equal_channels_by_the_one_that_it_has(rng):
+    track = burst(rng, 6.0)
+    mix = 0.5 * track + 10 ** (-20 / 20) * 0.5 * np.std(track) * rng.standard_normal(track.shape)
+    lossy = replace(floats("mix", mix), lossless=False)
+    one, two = (
+        known(explain_problem(Problem(lossy, (integers("track", sound),)), max_taps=256).tracks["track"].mixer)
+        for sound in (track, np.repeat(track, 2, axis=0))
+    )
+    assert known(one.gain_db) == pytest.approx(-6.02, abs=0.1)
+    assert known(two.gain_db) == pytest.approx(known(one.gain_db), abs=1e-6)
+    assert known(two.gain_stderr_db) == pytest.approx(known(one.gain_stderr_db), rel=1e-6)
+
+
+def test_a_codec_counts_by_the_variance_where_what_is_left_is_not_known(rng):
+    track = burst(rng, 6.0)
+    mix = 0.5 * track + 10 ** (-20 / 20) * 0.5 * np.std(track) * rng.standard_normal(track.shape)
+    lossy = replace(floats("mix", mix), lossless=False)
+    analysis = explain_problem(Problem(lossy, (integers("track", track),)), max_taps=256).analysis
+    response = replace(analysis.responses["track"], left=None)
+    without = replace(analysis, responses={"track": response})
+    by_noise, by_variance = (settings_of(one, "track", lossless=False)[1] for one in (analysis, without))
+    sure = settings_of(without, "track", lossless=True)[1]
+    assert known(by_variance.gain_stderr_db) > 1.5 * known(sure.gain_stderr_db)
+    assert known(by_variance.gain_stderr_db) == pytest.approx(known(by_noise.gain_stderr_db), rel=0.3)

@@ -255,3 +255,25 @@ def test_the_clock_of_a_muted_song_is_fitted_to_what_is_heard_of_it_and_every_st
     assert sorted(round(jump.at_seconds, 1) for jump in warp.jumps) == [10.0, 18.0]
     assert "clock" in [step.rung for step in analysis.steps]
     assert any("song is not heard from 10.0" in remark for step in analysis.steps for remark in step.remarks)
+
+
+TOO_SHORT = "the audio is too short to tell filters of more than"
+
+
+def test_the_audio_is_too_short_for_a_longer_filter_only_where_rows_are_lacking(rng):
+    song = scenes.music_like(rng, 12 * RATE, rate=RATE, peak=9000)
+    room = rng.standard_normal(8000) * np.exp(-np.arange(8000) / 2500)
+    heard = np.convolve(song[0], 0.2 * room / np.sqrt(np.sum(room**2)))[: song.shape[1]]
+    whole = np.rint(heard + 9 * rng.standard_normal(len(heard))).astype(np.int32)[None]
+
+    def limits(seconds: int, max_rung: str) -> str:
+        mix, reference = whole[:, : seconds * RATE], song[:, : seconds * RATE]
+        problem = Problem(source("mix", mix), (source("song", reference),))
+        analysis = analyse(problem, together=True, max_rung=max_rung)
+        assert analysis.model.present
+        return " ".join(analysis.limits)
+
+    assert TOO_SHORT not in limits(12, "fir")  # which was asked for
+    assert TOO_SHORT not in limits(12, "reverb")
+    assert f"{TOO_SHORT} 128 ms" in limits(2, "reverb")
+    assert f"{TOO_SHORT} 780 ms" in limits(3, "reverb")  # longer ones than of rooms were tried, and helped

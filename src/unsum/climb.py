@@ -1,5 +1,6 @@
 """The rungs: integers, gains, filters, clocks, rooms; each kept only if it helps on samples it was not fitted to."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -73,10 +74,9 @@ class Climb:
         self._nearest: _State | None = None  # of what was not kept, what leaves least
         self.channels = {r.name: len(r.channels) for r in problem.references if r.name in alignment.names}
         self.limits: tuple[str, ...] = ()
-        self._longest, self._cut_short = (
-            (0, 1),
-            False,
-        )  # the longest filter tried of rooms, and whether longer ones were due
+        self.echoes: Mapping[str, Sequence[str]] = {}  # {reference: those that are the same once more, later}
+        self._longest: Order = (0, 1)  # the longest filter tried
+        self._cut_short = False  # whether a longer one of rooms was due, and the rows are too few for it
 
     def all_rungs(
         self,
@@ -100,7 +100,10 @@ class Climb:
         n_rows = sum(s.stop - s.start for s in self.alignment.segments if s.part == FIT)
         rooms = self._orders(n_rows, room_orders) if last >= RUNGS.index("reverb") else []
         short = self._orders(n_rows, _SHORT_ORDERS)
-        self._longest, self._cut_short = (rooms or short or [(0, 1)])[-1], len(rooms) < len(room_orders)
+        self._longest = (rooms or short or [(0, 1)])[-1]
+        due = max([n_taps for _, n_taps in room_orders if n_taps <= self.max_taps], default=0)
+        needed = _ROWS_PER_TAP * due * sum(self.channels.values())
+        self._cut_short = last >= RUNGS.index("reverb") and n_rows < needed
         meter = self._meter()
         equations = self._gathered(short if warped else short + rooms, meter)
         self.limits = self._dependences(equations[FIT])
@@ -206,6 +209,7 @@ class Climb:
             orders = [(-lead, lead + n) for n in (n_taps // 2, n_taps) if lead + n > tried]
             self.fit("reverb", orders)
             tried = lead + n_taps
+            self._longest = orders[-1]
             if not self.steps[-1].kept:
                 return
 
@@ -368,6 +372,17 @@ class Climb:
             "that stays in what is left",
         )
 
+    def beside(self, problem: Problem, model: MixModel, alignment: Alignment) -> "Climb":
+        """A climb that goes on where this one is, on the same rows, with further references behind its own.
+
+        Nothing of the further ones is measured before its first `fit`.
+        """
+        again = copy.copy(self)
+        again.problem, again.alignment, again.base = problem, alignment, model
+        again.best, again.steps = replace(self.best, model=model), list(self.steps)
+        again.channels = {r.name: len(r.channels) for r in problem.references if r.name in alignment.names}
+        return again
+
     def go_over(self, model: MixModel) -> None:
         """Take the warps of a model, whose jumps were moved by a few samples, with the filters as they are."""
         self.best = replace(self.best, model=model)
@@ -388,14 +403,14 @@ class Climb:
         # One tap has no history: only the rows themselves count, as they do for the image.
         energy = equations.restrict(first_lag=max(0, equations.first_lag), n_taps=1).reference_energy
         found: dict[str, Response] = {}
-        row = 0
-        for name, count in self.channels.items():
-            own = slice(row, row + count)
-            row += count
+        stops = np.cumsum(list(self.channels.values())).tolist()
+        columns = {one: slice(stop - self.channels[one], stop) for one, stop in zip(self.channels, stops, strict=True)}
+        for name, own in columns.items():
             alone = np.zeros_like(equations.rhs)
-            alone[:, own] = model.contributions[name].filters
+            for one in (name, *self.echoes.get(name, ())):  # an image has its echoes, and what they have in common
+                alone[:, columns[one]] = model.contributions[one].filters
             image = np.einsum("ckp,ckp->c", alone, equations.matvec(alone))
-            sure = np.zeros((len(image), count, power.shape[1])) if variance is None else variance[:, own]
+            sure = np.zeros((len(image), *power[own].shape)) if variance is None else variance[:, own]
             found[name] = Response(power[own], sure, (energy[own], np.maximum(image, 0.0)), correlation, left)
         return found
 

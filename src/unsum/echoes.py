@@ -1,7 +1,6 @@
 """The climb once more with the echoes that come later than its filters reach."""
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 from unsum.climb import Climb
@@ -27,7 +26,7 @@ def with_late_echoes(climb: Climb) -> tuple[Climb, tuple[LateEcho, ...]]:
     for _ in range(_MOST_LOOKS):
         if climb.best.null_db == -math.inf or climb.at_rounding():
             break
-        found = late_echoes(
+        heard = late_echoes(
             climb.problem,
             climb.best.model,
             climb.alignment,
@@ -36,9 +35,15 @@ def with_late_echoes(climb: Climb) -> tuple[Climb, tuple[LateEcho, ...]]:
             apart=apart,
             known=echoes,
         )
-        if not found or any(climb.alignment.warps[echo.track].jumps for echo in found):
+        # A track that jumps is not the same so much later.
+        found = tuple(echo for echo in heard if not climb.alignment.warps[echo.track].jumps)
+        if not found:
+            if heard:
+                climb.limits += (
+                    _stays(_words(heard, rate), "filters are not fitted again to a track that jumps or pauses"),
+                )
             break
-        again = _beside(climb, found)
+        again = climb.beside(*with_echoes(climb.problem, climb.best.model, climb.alignment, found))
         # Filters that reached from one echo to another would be fitted twice.
         lags = {echo.track: [0] for echo in (*echoes, *found)}
         for echo in (*echoes, *found):
@@ -46,21 +51,27 @@ def with_late_echoes(climb: Climb) -> tuple[Climb, tuple[LateEcho, ...]]:
         latest = max(own[-1] for own in lags.values())
         nearest = min(b - a for own in lags.values() for a, b in pairwise(own))
         orders = again.orders_within(min(nearest, climb.max_taps - latest))
-        words = ", ".join(f"{echo.track} again {1000 * echo.lag_samples / rate:.1f} ms later" for echo in found)
+        words = _words(found, rate)
         if orders:
             again.fit("reverb", orders, words)
         if not orders or not again.steps[-1].kept:
             climb.steps = again.steps
-            climb.limits += (f"an echo is heard in what is left ({words}), but the audio is too short to tell it",)
+            if orders:
+                why = "filters for it did not help on samples they were not fitted to"
+            elif again.orders_within(nearest):
+                why = f"filters of {climb.max_taps:.0f} taps end before it does"
+            else:
+                why = "the audio is too short to tell it"
+            climb.limits += (_stays(words, why),)
             break
         climb, echoes = again, (*echoes, *found)
+        climb.echoes = {track: [echo.name for echo in echoes if echo.track == track] for track in lags}
     return climb, echoes
 
 
-def _beside(climb: Climb, echoes: tuple[LateEcho, ...]) -> Climb:
-    """A climb that goes on where another one is, with echoes beside its references."""
-    problem, model, alignment = with_echoes(climb.problem, climb.best.model, climb.alignment, echoes)
-    again = Climb(problem, model, alignment, climb.progress)
-    again.best = replace(climb.best, model=model)
-    again.steps, again.limits, again.max_taps = list(climb.steps), climb.limits, climb.max_taps
-    return again
+def _words(echoes: tuple[LateEcho, ...], rate: int) -> str:
+    return ", ".join(f"{echo.track} again {1000 * echo.lag_samples / rate:.1f} ms later" for echo in echoes)
+
+
+def _stays(words: str, why: str) -> str:
+    return f"an echo is heard in what is left ({words}), but {why}"

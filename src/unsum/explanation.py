@@ -266,12 +266,14 @@ def settings_of(analysis: Analysis, name: str, *, lossless: bool, law: str = EQU
 def _unsure(analysis: Analysis, name: str, *, lossless: bool) -> NDArray[np.float64] | None:
     """Relative deviation of the responses beside noise: that of a codec."""
     response = analysis.responses.get(name)
-    if lossless or response is None or response.left is None:
+    if lossless or response is None:
         return None
-    filters = analysis.model.contributions[name].filters
-    # By the noise itself: the variance of the filters counts besides how it comes and goes with the tracks.
-    power = np.maximum(response.power, np.finfo(float).tiny)
-    steady = filters.shape[2] * response.left[:, None] / (analysis.samples * power)
+    filters, steady = analysis.model.contributions[name].filters, response.variance
+    if response.left is not None:
+        # By the noise itself: the variance of the filters counts besides how it comes and goes with the tracks.
+        noise, power = filters.shape[2] / analysis.samples * response.left[:, None], response.power
+        nothing = np.zeros((len(noise), *power.shape))  # which is what a silent channel loses
+        steady = np.divide(noise, power, out=nothing, where=power > np.finfo(float).tiny)
     return lost_to_a_codec(filters, steady, samples=analysis.samples)
 
 

@@ -181,7 +181,8 @@ def _climbed(
         why = "nothing that was fitted helped on samples it was not fitted to"
         return _nothing(problem, model, findings, tuple(climb.steps), why)
     # Tracks of a mix have delays behind them; of a song in a room, what comes so late is no echo of it.
-    climb, echoes = (climb, ()) if settings.own_clocks else with_late_echoes(climb)
+    wanted = not settings.own_clocks and RUNGS.index(settings.max_rung) >= RUNGS.index("reverb")
+    climb, echoes = with_late_echoes(climb) if wanted else (climb, ())
     analysis = climb.conclude({name: _timed(finding, clocks.get(name)) for name, finding in findings.items()})
     return folded(analysis, echoes) if echoes else analysis
 

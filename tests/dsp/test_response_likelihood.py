@@ -93,6 +93,22 @@ def test_clocks_that_differ_are_followed(rng):
     assert found.nats > judged(heard + noise, cloud(time)).nats + 20
 
 
+def test_one_window_has_no_slope(rng):
+    played = white(rng)[:WINDOW][None]
+    heard = played + white(rng)[:WINDOW]
+    found = response_likelihood(
+        heard, played, np.array([5000.0]), sample_rate=RATE, taps=64, begins=(-20, 20), most_drift=3e-4
+    )
+    assert found.nats > 40 and found.slope == 0.0
+
+
+@pytest.mark.parametrize("length", [WINDOW - 1, WINDOW + 4])
+def test_windows_whose_frames_do_not_meet_are_refused(length):
+    sound = np.ones((2, length))
+    with pytest.raises(ValueError, match=f"{length} samples; cut them to a multiple of 8"):
+        response_likelihood(sound, sound, np.arange(2.0), sample_rate=RATE, taps=64, begins=(-9, 9), most_drift=0.0)
+
+
 @pytest.mark.parametrize("count", [1, 3, 10])
 def test_steady_tones_of_one_pitch_are_no_evidence(rng, count):
     """They agree for as long as they sound, though it was chance once."""

@@ -1,11 +1,14 @@
 """What speaks for a line at the low rate: loops with and without a tune, under noise, at known places."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from unsum.estimators.agreement import beyond_repeats, onset_along, tiled
-from unsum.estimators.judged_line import Line
+from unsum.estimators.agreement import Onset, beyond_one_clock, beyond_repeats, onset_along, tiled
+from unsum.estimators.judged_line import Line, next_best
 from unsum.estimators.places import Heard, in_common
+from unsum.estimators.proof import Proof
 
 RATE = 8000
 BAR = 12_000
@@ -81,9 +84,48 @@ def test_a_reference_without_repeats_has_none_to_be_told_from(rng):
     assert beyond_repeats(tiling, windows, reference, sample_rate=RATE, taps=64, lag=0, repeats=late) == np.inf
 
 
+@pytest.mark.parametrize("ppm", [-120, 0, 80])
+def test_one_response_tells_whether_clocks_differ(rng, ppm):
+    """At the nearest sample, each: no clock of a computer is nearer."""
+    reference = loop(rng, tune=1.0)
+    at = np.arange(round(len(reference) / (1 + 1e-6 * ppm)))
+    heard = reference[np.minimum(np.rint(at * (1 + 1e-6 * ppm)).astype(int), len(reference) - 1)]
+    mixture = mixed(rng, heard, 17 * RATE, level_db=-10)
+    tiling, windows = along(mixture, reference, 17 * RATE)
+    onset = onset_along(tiling, windows, reference, sample_rate=RATE, taps=256)
+    more = beyond_one_clock(tiling, windows, reference, sample_rate=RATE, taps=256, onset=onset)
+    assert onset.line.slope == pytest.approx(-1e-6 * ppm, abs=15e-6)
+    line = Line(onset.line, None, None, onset, clock_nats=more)
+    assert line.certain and line.clock_certain == bool(ppm)
+    assert more > 100 if ppm else more < 5
+
+
+HEARD = Heard(0.0, 8.0 * RATE, 0.0, 0.0, 0.0, 0.0, 0.5)
+
+
 @pytest.mark.parametrize(("nats", "beyond", "certain"), [(300, np.inf, True), (300, 5, False), (20, np.inf, False)])
-def test_what_explains_much_and_more_than_its_repeats_is_certain(rng, nats, beyond, certain):
-    heard = Heard(0.0, 8.0 * RATE, 0.0, 0.0, 0.0, 0.0, 0.5)
-    onset, _ = judged(rng.standard_normal(60 * RATE).astype(np.float32), loop(rng, tune=1.0), 0)
-    line = Line(heard, None, None, type(onset)(nats, heard, 0), beyond)
-    assert (line.certain, line.likely, line.proved) == (certain, certain, False)  # nothing is proved at the full rate
+def test_what_explains_much_and_more_than_its_repeats_is_certain(nats, beyond, certain):
+    line = Line(HEARD, None, None, Onset(nats, HEARD, 0), beyond, clock_nats=30.0)
+    assert (line.certain, line.clock_certain, line.likely, line.proved) == (certain, certain, certain, False)
+
+
+@pytest.mark.parametrize(("votes", "used", "false_alarm"), [(0, 4, 1.0), (1, 4, 1.0), (9, 9, 1e-9)])
+def test_what_is_certain_needs_no_votes_but_a_place(votes, used, false_alarm):
+    """That the full rate heard it too is asked of other lines only."""
+    proof = Proof(0, 0.0, 0.0, 1, votes, 9, false_alarm, used)
+    certain = Line(HEARD, None, proof, Onset(300.0, HEARD, 0))
+    assert certain.proved
+    assert not replace(certain, proof=replace(proof, used=0)).proved
+    likely = Line(replace(HEARD, false_alarm=1e-9), None, proof)
+    assert likely.likely and likely.proved == (votes == 9)
+
+
+def test_lines_are_apart_where_they_are_so_at_the_same_time():
+    """Of another slope and pivot, the same line has another delay, and other lines may have the same."""
+    here = replace(HEARD, delay=1000.0, slope=2e-4, pivot=0.0)
+    same = replace(here, delay=here.delay_at(9e6), pivot=9e6)
+    other = replace(here, pivot=9e6)
+    lines = [Line(one, None, None, Onset(nats, one, 0)) for one, nats in ((same, 300.0), (other, 80.0))]
+    assert next_best(here, lines, apart=800.0) == (pytest.approx(-800.0), 80.0)
+    assert next_best(here, lines[:1], apart=800.0) is None
+    assert next_best(here, [Line(other, None, None)], apart=800.0) is None

@@ -17,6 +17,8 @@ from unsum.errors import Cancelled, InputError, UsageError
 from unsum.estimators import mono
 from unsum.estimators.judged_line import chance_together
 from unsum.estimators.locate import locate_reference, locate_references
+from unsum.estimators.places import Heard
+from unsum.estimators.proof import FALSE_PROOF, followed, plan, prove
 from unsum.media.source import open_source
 from unsum.problem import ArraySource
 
@@ -516,3 +518,49 @@ def test_a_loop_under_a_quiet_tune_is_found_at_its_own_bar_in_a_room(seed):
     under += scenes.music_like(rng, 90 * rate, rate=rate, quantised=False) / 32768
     found = place(mixed(under, in_room, 31 * rate + 77, level_db=-15), song, rate=rate)
     assert found.present and abs(found.delay_samples - 31 * rate - 77) < 0.02 * rate
+
+
+def proved(rng, *, level_db, seconds=60, ppm=0.0, late=0, **known):
+    """What the full rate says of a line of noise in noise; each window hears it up to ``late`` samples later."""
+    rate, delay = 8000, 700
+    sound = rng.standard_normal(seconds * rate)
+    line = Heard(0.0, float(seconds * rate), float(delay), -1e-6 * ppm, seconds * rate / 2, 0.0, 1.0)
+    where = plan(line, rate=rate)
+    assert where is not None
+    where = followed(where, line, factor=1, **known)
+    played = [sound[None, at : at + where.window] for at in where.played.tolist()]
+    heard = []
+    for start in where.heard.tolist():
+        at = np.arange(start, start + where.window) - rng.integers(late + 1)
+        at = np.rint(at - delay + 1e-6 * ppm * (at - delay - seconds * rate / 2)).astype(int)
+        heard.append(10 ** (level_db / 20) * sound[at % len(sound)][None] + rng.standard_normal((1, where.window)))
+    return prove(where, heard, played, rate=rate)
+
+
+def test_what_is_known_to_be_there_is_placed_by_the_loudest_windows_which_are_no_votes():
+    faint, unsure = (proved(np.random.default_rng(78), level_db=-40, seconds=10, sure=sure) for sure in (True, False))
+    assert faint.false_alarm > FALSE_PROOF
+    assert faint.votes < faint.used == 4 and faint.windows > 4
+    assert abs(faint.delay_samples - 700) <= 0.016 * 8000  # how near it is known, and as much for what windows say
+    assert (unsure.used, unsure.delay_samples) == (0, 0)
+    clear = proved(np.random.default_rng(78), level_db=0, sure=True)
+    assert clear.votes == clear.used == clear.windows and clear.delay_samples == 700
+
+
+def test_silence_is_placed_nowhere_though_it_be_sure():
+    silence = np.zeros((1, 80_000))
+    where = plan(Heard(0.0, 80_000.0, 0.0, 0.0, 0.0, 0.0, 1.0), rate=8000)
+    assert where is not None
+    pieces = [silence[:, : where.window]] * len(where.heard)
+    found = prove(replace(where, sure=True), pieces, pieces, rate=8000)
+    assert (found.votes, found.used, found.windows) == (0, 0, 0)
+
+
+def test_a_clock_that_is_known_stays_where_windows_do_not_tell_it():
+    """Each window hears another reflection."""
+    for sure in (False, True):
+        found = proved(np.random.default_rng(71), level_db=0, ppm=40, late=40, sure=True, clock_sure=sure)
+        assert found.votes == found.windows
+        assert found.slope == pytest.approx(-40e-6 if sure else 0.0, abs=1e-9)
+    near = proved(np.random.default_rng(71), level_db=0, ppm=40, sure=True, clock_sure=True)
+    assert near.slope == pytest.approx(-40e-6, abs=3e-6) and abs(near.delay_samples - 700) <= 2

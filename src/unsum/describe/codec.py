@@ -29,4 +29,5 @@ def lost_to_a_codec(
     """
     responses = rfft(filters, 2 * (variance.shape[2] - 1))
     image = np.maximum(np.abs(responses) ** 2, np.finfo(float).tiny)
-    return np.minimum(_CODEC_SHARE * variance * samples / (filters.shape[2] * image), 1.0)
+    # No more than all of it: over the image of a path that is not there the share itself would overflow.
+    return np.minimum(_CODEC_SHARE * variance * samples / filters.shape[2], image) / image

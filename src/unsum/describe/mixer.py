@@ -141,12 +141,12 @@ def describe_mixer(
     known = variance is not None
     stderr = None
     if known and pan is not None:
-        alike = 0.0
+        common_share = 0.0
         if correlation is not None:
             both = np.sum(weights * np.abs(responses[0] * responses[1]), axis=0)
             common = np.real(on_bins(correlation, responses.shape[2])[0, 1])
-            alike = float(np.average(common, weights=both)) if both.any() else 0.0
-        stderr = math.hypot(_pan_stderr(energy, spread), _towards_a_side(pan, lost / total, alike))
+            common_share = float(np.average(common, weights=both)) if both.any() else 0.0
+        stderr = math.hypot(_pan_stderr(energy, spread), _towards_a_side(pan, lost / total, common_share))
     # Where the reference leans to one side its image does, too: that is no pan, but it is loudness.
     own, image = (1.0, 0.0) if energies is None else (float(one.sum()) for one in energies)
     gain_db = 10 * math.log10(image / own if own > 0 and image > 0 else total / sounding)
@@ -236,7 +236,8 @@ def _towards_a_side(pan_degrees: float, lost: float, alike: float) -> float:
 
     Parameters
     ----------
-    lost : relative deviation of the responses, of both channels together
+    lost : half the energy that is lost, as the mean over both channels, over the energy of both together
+        Half, as it is a deviation of amplitudes.
     alike : correlation of what disturbs both channels: with it the middle is the worse, against it the side
     """
     off_centre = math.radians(abs(pan_degrees - CENTRE_DEGREES))

@@ -77,22 +77,33 @@ def response_likelihood(
     Parameters
     ----------
     heard, played : (windows, samples)
+        Of a length that is a multiple of 8, as frames of a fourth of it lie half over one another.
     time : (windows,) in samples
     taps : of the response
     begins : half-open range of lags at which it may begin
     most_drift : slopes up to this are tried
+
+    Raises
+    ------
+    ValueError
+        If the windows are of another length.
     """
+    if heard.shape[1] % (2 * _FRAMES_A_WINDOW):
+        raise ValueError(
+            f"windows have {heard.shape[1]} samples; cut them to a multiple of {2 * _FRAMES_A_WINDOW} first"
+        )
     if not np.any(heard) or not np.any(played):
         return ResponseLikelihood(0.0)
     frame = heard.shape[1] // _FRAMES_A_WINDOW
     taps = min(taps, frame // 2)
-    weighed, own = _weighed(heard, _faded(played), frame, sample_rate)
+    faded = _faded(played)
+    weighed, own = _weighed(heard, faded, frame, sample_rate)
     if own[0] <= 0:
         return ResponseLikelihood(0.0)
-    rows, own = _correlations(weighed, _faded(played), own, begins[0], begins[1] + taps)
+    rows, own = _correlations(weighed, faded, own, begins[0], begins[1] + taps)
     time = time - time.mean()
     steps = min(_MOST_TURNS, math.ceil(most_drift * float(np.abs(time).max(initial=0.0)) / _TURN_STEP))
-    slopes = np.linspace(-most_drift, most_drift, 2 * steps + 1)
+    slopes = np.linspace(-most_drift, most_drift, 2 * steps + 1) if steps else np.zeros(1)  # one window has no slope
     slope, total = _turned(rows, time, slopes, own, taps)
     onsets = np.lib.stride_tricks.sliding_window_view(total, taps)[: begins[1] - begins[0] : _ONSET_STEP].T
     nats, at = _most_likely(onsets, own[:taps])

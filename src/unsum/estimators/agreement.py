@@ -140,6 +140,7 @@ def onset_along(
     sample_rate: float,
     taps: int,
     about: tuple[int, int] | None = None,
+    turned: bool = True,
 ) -> Onset:
     """How much likelier windows (samples,) of the mixture are with the whole reference (samples,) in them.
 
@@ -147,6 +148,7 @@ def onset_along(
     ----------
     taps : of the response, in samples of the search
     about : half-open range of lags at which it may begin, where that is known
+    turned : whether slopes beside that of the line are tried
     """
     cell, time = cell_length(sample_rate), where.played.astype(float)
     reach = max(1.0, float(np.ptp(where.played)) / 2)
@@ -159,7 +161,7 @@ def onset_along(
         sample_rate=sample_rate,
         taps=taps,
         begins=(max(first, -near), min(stop, near)),
-        most_drift=min(MOST_DRIFT, _SLOPES_AROUND * cell / reach),
+        most_drift=min(MOST_DRIFT, _SLOPES_AROUND * cell / reach) if turned else 0.0,
     )
     pivot = float(time.mean()) + where.played_length / 2
     delay = where.line.delay_at(pivot) + found.lag
@@ -202,6 +204,24 @@ def beyond_repeats(
         )
         least = min(least, (here - max(there, 0.0)) * len(heard) / len(windows))
     return least
+
+
+def beyond_one_clock(
+    where: Tiling, heard: Sequence[Sound], reference: Sound, *, sample_rate: float, taps: int, onset: Onset
+) -> float:
+    """Nats of an onset over those along the line with its delay in the middle and no slope; 0 at other speeds.
+
+    Parameters
+    ----------
+    where, heard : as `onset_along` takes them
+    onset : what it said with as many taps
+    """
+    if not 0.0 < abs(onset.line.slope) <= _TURNED or abs(where.line.slope) > _TURNED:
+        return 0.0
+    flat = replace(onset.line, slope=0.0)
+    even = Tiling(flat, where.window, where.heard - round(flat.delay), where.heard)
+    alike = onset_along(even, heard, reference, sample_rate=sample_rate, taps=taps, turned=False).nats
+    return onset.nats - max(alike, 0.0)
 
 
 def _played(where: Tiling, reference: Sound, start: int) -> Sound:

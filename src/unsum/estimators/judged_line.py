@@ -36,6 +36,9 @@ _HEARD_AT_ALL = 0.02
 # more where it was there.
 _CERTAIN = 60.0
 _BEYOND_REPEATS = 40.0
+# Nats by which a slope explains more than none: it is then known to some sixth of itself. A wrong one is ahead by as
+# much once in exp(20) times at the most, and 401 are tried.
+_CLOCK_CERTAIN = 20.0
 # Where no repeat explains less, as in bare loops: 8 to 30, and 140 to 850 nats by how often windows say the same again,
 # 20 dB to 5 dB below the rest; two loops in step stood out by up to 7.5, and one pair of 17 explained 160, others 70.
 _LOOP_STANDS_OUT = 8.0
@@ -56,6 +59,7 @@ class Line:
     ----------
     beyond_repeats : nats over those for another repeat of the reference, infinite where it has none
     next_best : delay of the line that explains most of all others that lie apart from it, and the nats of that
+    clock_nats : nats over those that it would have if both clocks ran alike
     """
 
     line: Heard
@@ -64,6 +68,7 @@ class Line:
     onset: Onset | None = None
     beyond_repeats: float = math.inf
     next_best: tuple[float, float] | None = None
+    clock_nats: float = 0.0
 
     @property
     def explained(self) -> float:
@@ -82,6 +87,11 @@ class Line:
     def certain(self) -> bool:
         """Whether one response explains so much that nothing else need be asked."""
         return self.explains and self.beyond_repeats >= _BEYOND_REPEATS
+
+    @property
+    def clock_certain(self) -> bool:
+        """Whether one response tells that the clocks differ, and by how much."""
+        return self.certain and self.clock_nats >= _CLOCK_CERTAIN
 
     @property
     def explains(self) -> bool:
@@ -124,6 +134,13 @@ class Line:
 
     @property
     def proved(self) -> bool:
-        if not self.likely or self.proof is None or not self.proof.votes:
+        if not self.likely or self.proof is None or not self.proof.used:
             return False
         return self.certain or self.proof.false_alarm < FALSE_PROOF
+
+
+def next_best(line: Heard, others: Sequence[Line], *, apart: float) -> tuple[float, float] | None:
+    """Delay and nats of the line that explains most of those that lie so many samples apart from one, at its pivot."""
+    found = [one for one in others if one.onset and abs(one.onset.line.delay_at(line.pivot) - line.delay) > apart]
+    best = max(found, key=lambda one: one.explained, default=None)
+    return None if best is None or best.onset is None else (best.onset.line.delay_at(line.pivot), best.explained)

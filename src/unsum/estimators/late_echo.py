@@ -35,7 +35,7 @@ _SURE_DEVIATIONS = 12.0
 _NORMAL_MEDIAN = 0.6745  # of the size of normal noise, in deviations
 # Softer than this beside the loudest, a peak may be the period of the sound that repeats.
 _BESIDE_THE_LOUDEST = 0.5
-_FADE_LAGS = 2048
+_FADE_SECONDS = 0.046
 _LEAST_POWER = 1e-12
 
 
@@ -101,16 +101,19 @@ def late_echoes(
         Spectra of the references, bins from 0 to half the sample rate.
     longest_lag, apart : samples
         How late an echo may be, and how far at least from every other one of its track.
+        The correlation is faded in behind the reach of the filters, and out before the longest lag: an echo within
+        `_FADE_SECONDS` of either is weakened, and must be louder to be found.
     known : echoes among the references of the problem
     """
     first_lag = model.contributions[alignment.names[0]].first_lag
     filters = np.concatenate([model.contributions[name].filters for name in alignment.names], axis=1)
     reach = first_lag + filters.shape[2]
-    if longest_lag - reach < 2 * _FADE_LAGS:
+    fade = round(_FADE_SECONDS * model.sample_rate)
+    if longest_lag - reach < 2 * fade:
         return ()
     long = np.pad(filters, ((0, 0), (0, 0), (0, longest_lag - reach)))
     left = measure_residual(problem, alignment, long, first_lag=first_lag)
-    height = np.max(_deviations(left.rhs[..., filters.shape[2] :], left.density, power), axis=0)
+    height = np.max(_deviations(left.rhs[..., filters.shape[2] :], left.density, power, fade=fade), axis=0)
     sizes = {source.name: len(source.channels) for source in problem.references}
     owners = [name for name in alignment.names for _ in range(sizes[name])]
     height[[any(name == echo.name for echo in known) for name in owners]] = 0.0
@@ -172,24 +175,21 @@ def _of_all(pieces: Sequence[Response], n_taps: int, total: int) -> Response:
     """The response of filters with silence between them.
 
     Readers take the errors of bins nearer than one over the length of a filter for the same. Here they are the same
-    over wider bands, so the variance is what it would be if every tap had been fitted.
+    over wider bands, so the variance is what it would be if every tap had been fitted. The image of the first is
+    that of all: a sound and its echo have something in common, so that energies do not add up (`Climb.echoes`).
     """
     first = pieces[0]
     n_bins = fast_length(2 * total) // 2 + 1
     variance = sum(on_bins(piece.variance, n_bins) for piece in pieces) * (total / (len(pieces) * n_taps))
-    energies = None
-    if all(piece.energies is not None for piece in pieces):
-        heard = [piece.energies for piece in pieces if piece.energies is not None]
-        energies = heard[0][0], np.sum([image for _, image in heard], axis=0)
     correlation = first.correlation
     if correlation is not None:
         correlation = on_bins(correlation.real, n_bins) + 1j * on_bins(correlation.imag, n_bins)
     left = None if first.left is None else on_bins(first.left, n_bins)
-    return Response(on_bins(first.power, n_bins), np.asarray(variance), energies, correlation, left)
+    return Response(on_bins(first.power, n_bins), np.asarray(variance), first.energies, correlation, left)
 
 
 def _deviations(
-    correlations: NDArray[np.float64], residual: NDArray[np.float64], power: NDArray[np.float64]
+    correlations: NDArray[np.float64], residual: NDArray[np.float64], power: NDArray[np.float64], *, fade: int
 ) -> NDArray[np.float64]:
     """Correlations (channels, references, lags), whitened, in standard deviations of chance.
 
@@ -197,6 +197,7 @@ def _deviations(
     ----------
     residual, power : (channels, bins) and (references, bins)
         Spectra of what is left and of the references.
+    fade : lags at either end that are faded
     """
     n_lags = correlations.shape[2]
     n_fft = fast_length(n_lags)
@@ -204,13 +205,13 @@ def _deviations(
     both = [np.sqrt(np.maximum(one, _LEAST_POWER * one.max(axis=1, keepdims=True))) for one in (residual, power)]
     of_residual, of_references = (on_bins(one, n_bins) for one in both)
     # What is loud is slow: cut off, it would ring at frequencies that are hardly there, and be louder whitened.
-    spectra = rfft(correlations * _faded(n_lags), n_fft)
+    spectra = rfft(correlations * _faded(n_lags, fade), n_fft)
     weights = of_residual[:, None] * of_references[None]
     whitened = np.abs(irfft(np.divide(spectra, weights, out=np.zeros_like(spectra), where=weights > 0), n_fft))
     deviation = np.median(whitened, axis=2, keepdims=True) / _NORMAL_MEDIAN
     return np.divide(whitened, deviation, out=np.zeros_like(whitened), where=deviation > 0)[..., :n_lags]
 
 
-def _faded(n_lags: int) -> NDArray[np.float64]:
-    ramp = np.sin(0.5 * np.pi * (np.arange(_FADE_LAGS) + 0.5) / _FADE_LAGS) ** 2
-    return np.concatenate([ramp, np.ones(n_lags - 2 * _FADE_LAGS), ramp[::-1]])
+def _faded(n_lags: int, fade: int) -> NDArray[np.float64]:
+    ramp = np.sin(0.5 * np.pi * (np.arange(fade) + 0.5) / fade) ** 2
+    return np.concatenate([ramp, np.ones(n_lags - 2 * fade), ramp[::-1]])

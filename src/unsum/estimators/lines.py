@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 
 from unsum.dsp.search import Place, Search
 from unsum.dsp.self_repeats import repeat_lags
-from unsum.estimators.agreement import Sound, Tiling, agreement_along, beyond_repeats, onset_along, tiled
-from unsum.estimators.judged_line import Line
+from unsum.estimators.agreement import (
+    Sound,
+    Tiling,
+    agreement_along,
+    beyond_one_clock,
+    beyond_repeats,
+    onset_along,
+    tiled,
+)
+from unsum.estimators.judged_line import Line, next_best
 from unsum.estimators.places import Heard, in_common
 from unsum.estimators.proof import MOST_WINDOWS, Plan, cut, cut_at_both_rates, followed, plan, prove
 from unsum.problem import AudioSource
@@ -177,10 +185,6 @@ def _looked_at(
     room = round(_ROOM_SECONDS * rate)
     about = short.lag - room, short.lag + 1
     found = onset_along(tiling, heard, sound, sample_rate=rate, taps=room, about=about)
-    apart = [
-        one for one in others if one.onset and abs(one.onset.line.delay - found.line.delay) > _APART_SECONDS * rate
-    ]
-    best = max(apart, key=lambda one: one.explained, default=None)
     return replace(
         line,
         onset=replace(found, nats=short.nats),
@@ -193,7 +197,10 @@ def _looked_at(
             lag=found.lag,
             repeats=repeat_lags(sound, sample_rate=rate, most=_MOST_REPEATS),
         ),
-        next_best=None if best is None or best.onset is None else (best.onset.line.delay, best.explained),
+        next_best=next_best(found.line, others, apart=_APART_SECONDS * rate),
+        clock_nats=beyond_one_clock(
+            tiling, heard, sound, sample_rate=rate, taps=round(_RESPONSE_SECONDS * rate), onset=short
+        ),
     )
 
 
@@ -211,8 +218,10 @@ def _followed(where: Plan | None, one: Line, factor: int, rate: int) -> Plan | N
     if one.certain and one.onset is not None:
         first = _at_full_rate(one.onset.line, factor)
         if agree is not None and abs(agree.delay_at(first.pivot) - first.delay) <= _FIRST_SECONDS * rate:
-            first = agree
-        return followed(where, first, factor=factor, sure=True)
+            # Slopes of windows that agree are less sure than that of one response.
+            own = replace(first, delay=agree.delay_at(first.pivot))
+            first = own if one.clock_certain else agree
+        return followed(where, first, factor=factor, sure=True, clock_sure=one.clock_certain)
     return where if agree is None else followed(where, agree, factor=factor)
 
 

@@ -47,6 +47,9 @@ class Proof:
     ----------
     delay_samples : of what is at ``reference_time``, in the middle of the windows that hear it
     slope : of mixture time over reference time, less 1
+    votes : windows that hear it, of ``windows`` that were listened to
+    used : windows that tell where exactly: those that hear it, or but the loudest where it is known to be there; 0
+        where no place was found
     """
 
     delay_samples: int
@@ -56,6 +59,7 @@ class Proof:
     votes: int
     windows: int
     false_alarm: float
+    used: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class Plan:
     known_seconds : how near to the line the sound is
     most_drift : how far the slope of the line may be off
     sure : whether the sound is known to be there: then but where exactly is asked
+    clock_sure : whether the slope of the line is known not to be 0
     """
 
     line: Heard
@@ -76,6 +81,7 @@ class Plan:
     known_seconds: float = _NEAR_SECONDS
     most_drift: float = MOST_DRIFT
     sure: bool = False
+    clock_sure: bool = False
 
     @property
     def played_length(self) -> int:
@@ -105,20 +111,21 @@ def plan(line: Heard, *, rate: int, max_windows: int = MOST_WINDOWS) -> Plan | N
     return Plan(line, window, played, heard)
 
 
-def followed(where: Plan, line: Heard, *, factor: int, sure: bool = False) -> Plan:
+def followed(where: Plan, line: Heard, *, factor: int, sure: bool = False, clock_sure: bool = False) -> Plan:
     """The same pieces of the mixture, and those of the reference that a line puts there on which windows agree.
 
     Parameters
     ----------
     factor : samples in one of the search, at whose rate the line was found
-    sure : as in `Plan`
+    sure, clock_sure : as in `Plan`
     """
     half = where.played_length / 2
     off = line.delay_at(where.played + half) - where.line.delay_at(where.played + half)
     played = where.played - np.rint(off / (1 + line.slope)).astype(np.intp)
     reach = max(1.0, float(np.ptp(where.played)) / 2)
     drift = min(MOST_DRIFT, _FOLLOWED_DRIFT_SAMPLES * factor / reach)
-    return replace(where, line=line, played=played, known_seconds=_FOLLOWED_SECONDS, most_drift=drift, sure=sure)
+    where = replace(where, line=line, played=played, known_seconds=_FOLLOWED_SECONDS, most_drift=drift)
+    return replace(where, sure=sure, clock_sure=clock_sure)
 
 
 def _halved(where: Plan, heard: list[NDArray], played: list[NDArray]) -> tuple[Plan, list[NDArray], list[NDArray]]:
@@ -237,20 +244,21 @@ def prove(where: Plan, heard: Sequence[NDArray], played: Sequence[NDArray], *, r
         chance = 1.0
     if listened == 0 or (chance > FALSE_PROOF and not where.sure):
         return Proof(0, 0.0, slope, 1, len(votes), listened, chance)
+    used = votes
     if chance > FALSE_PROOF:
         loudest = np.argsort(-np.nan_to_num(evidence[:, best], nan=-1.0), kind="stable")
-        votes = np.sort(loudest[: min(listened, _FEW_HEARD)])
-    middle = where.played[votes] + window / 2
+        used = np.sort(loudest[: min(listened, _FEW_HEARD)])
+    middle = where.played[used] + window / 2
     most_drift = where.most_drift if abs(slope) <= 2 * MOST_DRIFT else _ROUGH_SPEED
     reach = (best - near) * cell - cell // 2, (best - near + 2) * cell + cell // 2
     if where.known_seconds < _NEAR_SECONDS:
         most = round(where.known_seconds * rate)
         reach = -most, most + 1
-    lags, drift = _fine_lags(
-        correlations[votes], middle - middle.mean(), reach, rate, most_drift, slope, where.beside_the_line[votes]
-    )
+    known = slope, 0.0 if where.clock_sure else -slope
+    time, beside = middle - middle.mean(), where.beside_the_line[used]
+    lags, drift = _fine_lags(correlations[used], time, reach, rate, most_drift, known, beside)
     pieces = []
-    for n, lag in zip(votes.tolist(), lags, strict=True):
+    for n, lag in zip(used.tolist(), lags, strict=True):
         late, early = max(lag, 0), max(-lag, 0)
         common = (window - late - early) // 1024 * 1024 or window - late - early
         pieces.append((played[n][d][early : early + common], heard[n][c][late : late + common]))
@@ -258,10 +266,10 @@ def prove(where: Plan, heard: Sequence[NDArray], played: Sequence[NDArray], *, r
     pieces = [(one[:shortest], other[:shortest]) for one, other in pieces]
     exact, polarity = _exact_lag(pieces, max(1, min(round(_EXACT_SECONDS * rate), shortest // 2 - 1)))
     # From middle to middle: pieces of another speed are of another length.
-    centre = float(np.mean(where.heard[votes] - where.played[votes])) + (window - where.played_length) / 2
-    at = float(np.mean(where.played[votes])) + where.played_length / 2
+    centre = float(np.mean(where.heard[used] - where.played[used])) + (window - where.played_length) / 2
+    at = float(np.mean(where.played[used])) + where.played_length / 2
     delay = round(centre + float(np.mean(lags))) + exact
-    return Proof(delay, at, slope + drift, polarity, len(votes), listened, chance)
+    return Proof(delay, at, slope + drift, polarity, len(votes), listened, chance, len(used))
 
 
 def _correlations(
@@ -317,13 +325,14 @@ def _fine_lags(
     reach: tuple[int, int],
     rate: int,
     most_drift: float,
-    known: float,
+    known: tuple[float, float],
     beside: NDArray[np.floating],
 ) -> tuple[list[int], float]:
     """The lag of each window along the straight line on which they agree most, and its slope beside the known one.
 
     Parameters
     ----------
+    known : the slope, and which slope beside it is taken where windows do not tell the sum of both from 0
     beside : (windows,) samples by which they were cut beside that line, less than one each
     """
     middle = correlations.shape[1] // 2
@@ -351,11 +360,8 @@ def _fine_lags(
     return [round(offset + slope * t - b) + int(at[0]) - middle for t, b in zip(time, beside, strict=True)], slope
 
 
-def _line(time: NDArray, lag: NDArray, slope: float, offset: float, known: float) -> tuple[float, float]:
-    """The straight line through what the windows say, where it is one; what it was before, where it is not.
-
-    Where slope and known slope together are none that could be told from 0, they are 0.
-    """
+def _line(time: NDArray, lag: NDArray, slope: float, offset: float, known: tuple[float, float]) -> tuple[float, float]:
+    """The straight line through what the windows say, where it is one; what it was before, where it is not."""
     if len(time) < _ENOUGH_FOR_A_LINE or np.ptp(time) == 0:
         return slope, offset
     spread = time - time.mean()
@@ -365,9 +371,9 @@ def _line(time: NDArray, lag: NDArray, slope: float, offset: float, known: float
     if kept.sum() >= _ENOUGH_FOR_A_LINE and not kept.all():
         return _line(time[kept], lag[kept], slope, offset, known)
     error = max(float(rest.std()), 0.3) / math.sqrt(float(np.sum(spread**2)))  # a lag is a whole number
-    if abs(known + fitted) < 5 * error:
-        if abs(known + slope) < 5 * error:
-            return -known, float(np.median(lag + known * time))
+    if abs(known[0] + fitted) < 5 * error:
+        if abs(slope - known[1]) < 5 * error:
+            return known[1], float(np.median(lag - known[1] * time))
         return slope, offset
     return fitted, float(lag.mean() - fitted * time.mean())
 
