@@ -102,3 +102,19 @@ def test_the_path_finds_both_sides_of_a_skip_and_the_pause_between(rng):
     first, second = found
     assert (first.delay_seconds, second.delay_seconds) == pytest.approx((0.0, 3.7), abs=1e-3)
     assert (first.stop_seconds, second.start_seconds) == pytest.approx((11.0, 14.0), abs=0.1)
+
+
+def test_in_long_mixtures_the_pieces_that_are_explained_least_are_compared(rng, monkeypatch):
+    monkeypatch.setattr("unsum.estimators.likeliest._MOST_PIECES", 2)
+    song = Song(rng)
+    t = np.arange(22 * RATE) / RATE
+    heard = np.where(t < 13.0, song(t), song(t + 1.3))
+    mixture = heard + scenes.speech_like(rng, len(t), rate=RATE, peak=5000)[0]
+    reference = song(np.arange(24 * RATE) / RATE)
+    found = likeliest_passages(
+        source("mix", mixture),
+        source("song", reference),
+        Contribution(True, TimeWarp(0.0), PLAIN),
+        lengths=(len(t), len(reference)),
+    )
+    assert [one.delay_seconds for one in found] == pytest.approx([0.0, -1.3], abs=1e-3)

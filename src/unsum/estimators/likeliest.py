@@ -5,6 +5,7 @@ around the one that the warp tells. Of the places that some of them prefer, and 
 from frame to frame.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -29,6 +30,7 @@ from unsum.progress import Progress
 Mono = NDArray[np.float32]
 
 _PIECE_SECONDS = 5.0  # they follow one another by half of it
+_MOST_PIECES = 160  # five minutes and more; of longer mixtures those that are explained least
 _MOST_PLACES = 24
 _SAME_SECONDS = 0.002  # two delays that are one
 _FRAMES_TOGETHER = 8  # a step of the path
@@ -63,7 +65,12 @@ def likeliest_passages(
     along = _along(_heard_alone(mixture, reference, part, lengths[1], factor), part.warp, lengths[0], rate, factor)
     if not along.sounding:
         return ()
-    seconds = None if suspect is None else [(a / rate, b / rate) for a, b in suspect]
+    if suspect is not None:
+        seconds = [(a / rate, b / rate) for a, b in suspect]
+    elif lengths[0] > _MOST_PIECES * _PIECE_SECONDS / 2 * rate:
+        seconds = _least_explained(decimated(mixture, factor), along, mixture.bits)
+    else:
+        seconds = [(0.0, math.inf)]
     preferred = _other_delays(decimated(mixture, factor, progress=progress), along, mixture.bits, seconds)
     known = [delay for delay, _, _ in along.sounding]
     delays = list(known)
@@ -104,6 +111,11 @@ class _Along:
     @property
     def reach(self) -> int:
         return round(REACH_SECONDS * self.rate)
+
+    @property
+    def piece(self) -> int:
+        """Samples of a piece; even."""
+        return 2 * round(_PIECE_SECONDS * self.rate / 2)
 
     @property
     def frame(self) -> int:
@@ -153,19 +165,19 @@ def _heard_alone(mixture: AudioSource, reference: AudioSource, part: Contributio
 
 
 def _other_delays(
-    blocks: Iterable[Mono], along: _Along, bits: int | None, suspect: Sequence[tuple[float, float]] | None
+    blocks: Iterable[Mono], along: _Along, bits: int | None, suspect: Sequence[tuple[float, float]]
 ) -> list[float]:
     """Delays that pieces of the mixture prefer to that of the warp, the most preferred first.
 
     Parameters
     ----------
-    suspect : ranges of seconds that pieces must touch, None for all
+    suspect : ranges of seconds that pieces must touch
     """
     found: list[float] = []
-    for start, heard in _pieces(blocks, 2 * round(_PIECE_SECONDS * along.rate / 2)):
+    for start, heard in _pieces(blocks, along.piece):
         size = len(heard)
         first, last = start / along.rate, (start + size) / along.rate
-        if not heard.any() or (suspect is not None and not any(a < last and first < b for a, b in suspect)):
+        if not heard.any() or not any(a < last and first < b for a, b in suspect):
             continue
         place = along.place(start, size)
         behind = best_shift(
@@ -180,6 +192,20 @@ def _other_delays(
             found.append((start - place - behind) / along.rate)
     near = np.abs(np.subtract.outer(found, found)) < _SAME_SECONDS
     return [found[n] for n in np.argsort(-near.sum(axis=0), kind="stable")]
+
+
+def _least_explained(blocks: Iterable[Mono], along: _Along, bits: int | None) -> list[tuple[float, float]]:
+    """The middles, in seconds, of the pieces in which the image explains least of what it would if it fitted."""
+    share: list[tuple[float, float]] = []
+    for start, heard in _pieces(blocks, along.piece):
+        sound, image = heard[None].astype(float), along.cut(along.place(start, len(heard)), len(heard))
+        how = {"frame": along.frame, "floor": energy_floor(bits, 1, float(np.mean(sound**2)))}
+        without, played, left = (band_energies(one, frame=along.frame) for one in (sound, image, sound - image))
+        possible = float(nats_saved(without + played, without, **how).sum())
+        if possible > LEAST_GAIN:
+            middle = (start + len(heard) / 2) / along.rate
+            share.append((float(nats_saved(without, left, **how).sum()) / possible, middle))
+    return [(middle, middle) for _, middle in sorted(share)[:_MOST_PIECES]]
 
 
 def _pieces(blocks: Iterable[Mono], size: int) -> Iterator[tuple[int, Mono]]:
