@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from unsum.estimators.cutting import cut
 from unsum.estimators.locate import MIN_SECONDS, Passage, locate_reference
 from unsum.estimators.presence import spans_between, stretches
-from unsum.estimators.proof import cut
 from unsum.estimators.split import Range
 from unsum.model import TimeWarp
 from unsum.problem import ArraySource, AudioSource

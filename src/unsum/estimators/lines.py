@@ -23,9 +23,10 @@ from unsum.estimators.agreement import (
     onset_along,
     tiled,
 )
+from unsum.estimators.cutting import cut, cut_at_both_rates
 from unsum.estimators.judged_line import Line, next_best
 from unsum.estimators.places import Heard, in_common
-from unsum.estimators.proof import MOST_WINDOWS, Plan, cut, cut_at_both_rates, followed, plan, prove
+from unsum.estimators.proof import MOST_WINDOWS, Plan, followed, plan, prove
 from unsum.problem import AudioSource
 from unsum.progress import Progress
 

@@ -18,12 +18,13 @@ from unsum.dsp.pieces import cut_windows
 from unsum.dsp.search import Search, cell_length, search
 from unsum.errors import UsageError
 from unsum.estimators.agreement import agreement_along, tiled
+from unsum.estimators.cutting import cut_at_both_rates
 from unsum.estimators.judged_line import FALSE_ALARM, Line
 from unsum.estimators.lines import Candidate, prove_lines
 from unsum.estimators.location import Location, Passage, clock_ppm_of, delay_in_the_middle, passages_of
 from unsum.estimators.mono import decimated, search_factor
 from unsum.estimators.places import Heard, heard_stretches, rivals
-from unsum.estimators.proof import FALSE_PROOF, cut_at_both_rates
+from unsum.estimators.proof import FALSE_PROOF
 from unsum.estimators.speeds import find_speeds
 from unsum.problem import AudioSource
 from unsum.progress import Progress

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from unsum.dsp.best_shift import best_shift
 from unsum.dsp.time_fit import Excerpt, needed_reference
 from unsum.dsp.time_rows import render_between
+from unsum.estimators.cutting import cut
 from unsum.estimators.location import Passage
 from unsum.estimators.passage_ends import SHORTEST_SILENCE, Ends, Handover, ends_of
 from unsum.estimators.passage_lines import AHEAD_SECONDS, chained
 from unsum.estimators.passage_reading import rough_line
-from unsum.estimators.proof import cut
 from unsum.model import Contribution, TimeWarp
 from unsum.problem import AudioSource, as_float
 
