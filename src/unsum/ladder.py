@@ -180,11 +180,22 @@ def _climbed(
     if not any(step.kept for step in climb.steps):
         why = "nothing that was fitted helped on samples it was not fitted to"
         return _nothing(problem, model, findings, tuple(climb.steps), why)
+    climb.limits += _uneven(climb.best.model, clocks)
     # Tracks of a mix have delays behind them; of a song in a room, what comes so late is no echo of it.
     wanted = not settings.own_clocks and RUNGS.index(settings.max_rung) >= RUNGS.index("reverb")
     climb, echoes = with_late_echoes(climb) if wanted else (climb, ())
     analysis = climb.conclude({name: _timed(finding, clocks.get(name)) for name, finding in findings.items()})
     return folded(analysis, echoes) if echoes else analysis
+
+
+def _uneven(model: MixModel, clocks: Mapping[str, ClockEstimate]) -> tuple[str, ...]:
+    """What to say of references whose clock is known to run off the line along which they were followed."""
+    return tuple(
+        f"the clock of {name} does not run evenly against the mixture's, and neither jumps nor a bend explain it: "
+        "where it runs off, it is not taken out, and a copy at the wrong time may be added"
+        for name in model.present
+        if name in clocks and clocks[name].uneven
+    )
 
 
 def _climb(

@@ -50,7 +50,8 @@ def followed_elsewhere(
     model : without filters
     """
     lengths = lengths_of(problem, climb.best.model.present)
-    repeating = {name for name in lengths if locations[name].peak_to_side < _REPEATS}
+    doubted = {name for name in lengths if locations[name].peak_to_side < _REPEATS or clocks[name].uneven}
+    given = {name: _other_passages(locations[name], climb.best.model.contributions[name]) for name in lengths}
     quiet = silences(problem, climb.best.model, lengths=lengths, progress=settings.progress)
     searched: dict[str, set[Range]] = {name: set() for name in lengths}
     for _ in range(_MOST_SEARCHES):
@@ -60,26 +61,32 @@ def followed_elsewhere(
             for name, length in lengths.items()
         }
         suspect = {
-            name: None if name in repeating else ranges
+            name: None if name in doubted else ranges
             for name, ranges in _doubtful(found, unheard).items()
-            if (ranges or name in repeating) and found.contributions[name].warp.bend is None
+            if (ranges or given[name] or name in doubted) and found.contributions[name].warp.bend is None
         }
         if not suspect:
             break
         chosen = {name: worth_searching(unheard[name], problem.mixture) for name in suspect}
         searched = {name: ranges.union(chosen.get(name, ())) for name, ranges in searched.items()}
-        fitted = _clocks_elsewhere(problem, found, quiet, chosen, suspect, settings)
+        fitted = _clocks_elsewhere(problem, found, quiet, chosen, given, suspect, settings)
         moved = _along_clocks(problem, found, fitted)
         again = None if moved is None else climb_along(problem, along(model, moved), settings, why=_WHY)
         if again is None or not _is_better(again, found):
             break
         clocks |= fitted
+        given = dict.fromkeys(lengths, ())
         again.steps = [*climb.steps, *again.steps]
         climb, quiet = again, {}
         if climb.best.null_db == -math.inf:
             break
         quiet = silences(problem, climb.best.model, lengths=lengths, progress=settings.progress)
     return climb, quiet
+
+
+def _other_passages(location: Location, part: Contribution) -> tuple[Passage, ...]:
+    """The passages of a search, where the clock could follow but one of them."""
+    return location.passages if len(location.passages) > 1 and not part.warp.jumps else ()
 
 
 def _is_better(climb: Climb, model: MixModel) -> bool:
@@ -135,6 +142,7 @@ def _clocks_elsewhere(
     model: MixModel,
     quiet: Mapping[str, Sequence[Range]],
     unheard: Mapping[str, Sequence[Range]],
+    given: Mapping[str, Sequence[Passage]],
     suspect: Mapping[str, Sequence[Range] | None],
     settings: Settings,
 ) -> dict[str, ClockEstimate]:
@@ -144,6 +152,7 @@ def _clocks_elsewhere(
     ----------
     quiet : {reference: ranges} in which it is silent by what is heard
     unheard : {reference: ranges} in which it is searched
+    given : {reference: passages} that are known already
     suspect : {reference: ranges} in which it may be heard elsewhere without falling silent; None for everywhere
     """
     samples, lengths = samples_of(problem), lengths_of(problem, model.present)
@@ -160,13 +169,15 @@ def _clocks_elsewhere(
         }
         alone = ResidualSource(problem, replace(model, contributions=others))
         both = samples, lengths[name]
-        found = heard_elsewhere(left, reference, part.warp, unheard[name])
+        found = (*given[name], *heard_elsewhere(left, reference, part.warp, unheard[name]))
         passages = likeliest_passages(
             alone, reference, part, found, lengths=both, suspect=suspect[name], progress=settings.progress
         )
-        if not passages and found:
+        if not passages and len(found) > len(given[name]):
             known = silent.contributions[name].warp
-            passages = with_passages(known, found, samples=samples, length=both[1], sample_rate=model.sample_rate)
+            passages = with_passages(
+                known, found[len(given[name]) :], samples=samples, length=both[1], sample_rate=model.sample_rate
+            )
         if passages:
             passages = at_their_repeats(alone, reference, passages, part)
             clock = _clock_along(alone, reference, part, passages, both, settings)

@@ -141,3 +141,16 @@ def test_jumps_in_words_tell_what_is_heard():
         (10.0, "it is not heard from here on"),
         (13.0, "it goes on from its own 10.000 s"),
     )
+
+
+def test_a_sound_that_is_heard_twice_is_told_to_begin_again():
+    twice = TimeWarp(3.3, jumps=(Jump(21.3, -24.6),))
+    assert [(pytest.approx(at), words) for at, words in jump_words(twice, sample_rate=48000)] == [
+        (21.3, "it is not heard from here on"),
+        (27.9, "it is heard from its beginning"),
+    ]
+
+
+def test_what_was_not_heard_before_does_not_fall_silent():
+    late = TimeWarp(3.0, jumps=(Jump(0.0, -9.0), Jump(4.0, 9.0)))
+    assert jump_words(late, sample_rate=48000) == ((4.0, "it is heard from its own 1.000 s"),)

@@ -202,14 +202,24 @@ def jump_words(warp: TimeWarp, *, sample_rate: int) -> tuple[tuple[float, str], 
     told = []
     straight = replace(warp, jumps=())
     skipped = 0.0
-    for jump in warp.jumps:
+    ends = [jump.at_seconds for jump in warp.jumps[1:]]
+    for jump, end in zip(warp.jumps, [*ends, math.inf], strict=False):
         before = straight.reference_time(jump.at_seconds) + skipped
         skipped += jump.skipped_seconds
         after = before + jump.skipped_seconds
         samples = abs(jump.skipped_seconds) * sample_rate
         size = f"{samples:.1f} samples ({1000 * abs(jump.skipped_seconds):.3f} ms)"
         if after < 0:
-            words = "it is not heard from here on"
+            if before >= 0:
+                told.append((jump.at_seconds, "it is not heard from here on"))
+            begins = jump.at_seconds - after / (1 + 1e-6 * warp.clock_ppm)
+            if begins < end:
+                told.append((begins, "it is heard from its beginning"))
+            continue
+        if before < 0 and after < 0.5 / sample_rate:
+            words = "it is heard from its beginning"
+        elif before < 0 and not told:
+            words = f"it is heard from its own {after:.3f} s"
         elif before < 0:
             words = f"it goes on from its own {after:.3f} s"
         elif jump.skipped_seconds > 0:

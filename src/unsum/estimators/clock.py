@@ -224,7 +224,7 @@ def _uneven(
     if bent is not None:
         return bent
     told = "the clocks do not run evenly, but neither jumps nor a bend explain it"
-    return replace(best, remarks=(*best.remarks, told)) if best is even else best
+    return replace(best, remarks=(*best.remarks, told), uneven=True) if best is even else best
 
 
 def _bent(

@@ -23,6 +23,7 @@ class ClockEstimate:
     null_db_before, null_db : with no more than a whole number of samples, and with the warp; through a short
         filter, on samples not fitted to
     remarks : what a person should know, in words
+    uneven : the clocks do not run evenly, and the warp does not say how
     """
 
     warp: TimeWarp
@@ -34,6 +35,7 @@ class ClockEstimate:
     null_db_before: float
     null_db: float
     remarks: tuple[str, ...] = ()
+    uneven: bool = False
 
 
 def unknown(start: TimeWarp, rate: int, remark: str) -> ClockEstimate:

@@ -90,7 +90,8 @@ def fit_passages(
         for one, bad in zip(chosen.lines, uneven, strict=True)
         if bad
     ]
-    return _concluded(scene, chosen, drifting, handovers, tuple(told), earned=earned)
+    found = _concluded(scene, chosen, drifting, handovers, tuple(told), earned=earned)
+    return replace(found, uneven=any(uneven))
 
 
 def _ends(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from unsum.dsp.best_path import best_path
 from unsum.dsp.best_shift import best_shift
 from unsum.dsp.code_length import band_energies, energy_floor, frame_samples, nats_saved
+from unsum.dsp.warp import interpolate, reach
 from unsum.engine import ResidualSource
 from unsum.estimators.location import Passage
 from unsum.estimators.mono import decimated, search_factor
@@ -131,6 +132,11 @@ class _Along:
         middle = (start + size / 2) / self.rate
         delay, *_ = min(self.sounding, key=lambda one: max(one[1] - middle, middle - one[2], 0.0))
         return start - round(delay * self.rate)
+
+    def between(self, first: float, size: int) -> NDArray[np.float64]:
+        """The image (1, size) from between two samples on: half a sample off, high bands are left as they are."""
+        start, stop = (math.floor(first) + side for side in (-reach(), size + reach() + 1))
+        return interpolate(self.cut(start, stop - start), first + np.arange(size), first=start)
 
     def cut(self, first: int, size: int) -> NDArray[np.float64]:
         """Samples of the image (1, size), silent outside."""
@@ -252,7 +258,7 @@ def _nats(heard: Mono, start: int, along: _Along, delays: Sequence[float], bits:
     without = band_energies(sound, frame=along.frame)
     saved = []
     for delay in delays:
-        left = sound - along.cut(start - round(delay * along.rate), len(heard))
+        left = sound - along.between(start - delay * along.rate, len(heard))
         saved.append(nats_saved(without, band_energies(left, frame=along.frame), frame=along.frame, floor=floor))
     return np.array(saved).reshape(len(delays), -1, _FRAMES_TOGETHER).sum(axis=2)
 

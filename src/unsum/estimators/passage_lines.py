@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from unsum.estimators.passage_ends import Handover
 from unsum.model import Jump, TimeWarp
 
-_SAME_SECONDS = 1e-9  # of a jump: rounding
+_SAME_SECONDS = 1e-6  # of a jump: less than a sample at any rate
 AHEAD_SECONDS = 1.0  # so far before its first sample a reference is surely not heard
 
 

@@ -14,6 +14,7 @@ from unsum.problem import AudioSource, Problem
 _BESIDE_SECONDS = 0.5
 _MOST_AT_ONCE = 24  # excerpts held in memory
 _MOST_JUMPS = 192
+_SAME_SECONDS = 1e-6  # less than a sample at any rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,20 @@ def _moved(warp: TimeWarp, found: dict[int, int], rate: int) -> TimeWarp:
     for number, jump in enumerate(warp.jumps):
         at = found[number] / rate if number in found else jump.at_seconds
         jumps.append(replace(jump, at_seconds=max(at, jumps[-1].at_seconds if jumps else at)))
-    return replace(warp, jumps=tuple(jumps))
+    return replace(warp, jumps=tuple(_settled(jumps)))
+
+
+def _settled(jumps: Sequence[Jump]) -> list[Jump]:
+    """Jumps at one moment as one, and none where they undo each other."""
+    out: list[Jump] = []
+    for jump in jumps:
+        one = jump
+        if out and jump.at_seconds - out[-1].at_seconds < _SAME_SECONDS:
+            before = out.pop()
+            one = replace(before, skipped_seconds=before.skipped_seconds + jump.skipped_seconds)
+        if abs(one.skipped_seconds) > _SAME_SECONDS:
+            out.append(one)
+    return out
 
 
 def _places(warp: TimeWarp, samples: int, rate: int) -> list[_Place]:

@@ -50,14 +50,11 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
 
 
 def _remnant_words(analysis: Analysis, name: str) -> str | None:
-    """The bounds of what may be left of a reference that was filtered; None where there are none to tell."""
+    """How what is left compares with a reference that was filtered; None where there is nothing to tell."""
     remnant = analysis.remnants.get(name)
-    if remnant is None or remnant.fit_db is None or not math.isfinite(remnant.fit_db):
+    if remnant is None or remnant.fit_db is None or not math.isfinite(remnant.overall_db):
         return None
-    return (
-        f"what is left is {_beside(remnant.overall_db)} its image, other sounds included; with those over it, the "
-        f"filters are known to something {_beside(remnant.fit_db)} it"
-    )
+    return f"what is left is {_beside(remnant.overall_db)} its image, other sounds included"
 
 
 def step_lines(step: Step) -> list[str]:
