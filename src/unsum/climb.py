@@ -44,6 +44,8 @@ _MOST_BYTES = 4e9
 _NEAR_ROUNDING_DB, _MOST_TAKEN = 1.0, 0.5
 # What is left is worth a word where it is louder than this.
 _TOLD_DB = -60.0
+# An echo that is heard in what the best filters leave takes about that much off what others leave, not several times.
+_HOPELESS_DB = 10 * math.log10(4)
 _LEAD_SECONDS = 0.03
 # Audio that is no longer than so many times the lead needs every row.
 _LEADS = 32
@@ -76,6 +78,7 @@ class Climb:
         self.limits: tuple[str, ...] = ()
         self.echoes: Mapping[str, Sequence[str]] = {}  # {reference: those that are the same once more, later}
         self._longest: Order = (0, 1)  # the longest filter tried
+        self._left: dict[int, float] = {}  # {taps: what filters so long last left of held-out samples, in dB}
         self._cut_short = False  # whether a longer one of rooms was due, and the rows are too few for it
 
     def all_rungs(
@@ -189,11 +192,16 @@ class Climb:
         orders = [order for order in (*_SHORT_ORDERS, *_room_orders(self.problem)) if order[1] <= n_taps]
         return self._orders(n_rows, orders)
 
+    def hopeful(self, orders: Sequence[Order]) -> list[Order]:
+        """Those that may do better than the best with a track more: the others leave far more without it."""
+        return [order for order in orders if self._left.get(order[1], -math.inf) < self.best.null_db + _HOPELESS_DB]
+
     def _fitted(
         self, rung: str, equations: Mapping[int, NormalEquations], orders: list[Order], remark: str = ""
     ) -> None:
         near = None if rung == "clock" or self.best.choice is None else self.best.choice.fit
         choice = choose_order(self.problem, self.alignment, equations, orders, near)
+        self._left = {**self._left, **dict(choice.tried)}
         taps = ", ".join(f"{n} taps {depth:.2f} dB" for n, depth in choice.tried)
         self._judge(rung, *self._filtered(choice), choice, f"{remark}: {taps}" if remark else taps)
 

@@ -50,7 +50,8 @@ def with_late_echoes(climb: Climb) -> tuple[Climb, tuple[LateEcho, ...]]:
             lags[echo.track] = sorted([*lags[echo.track], echo.lag_samples])
         latest = max(own[-1] for own in lags.values())
         nearest = min(b - a for own in lags.values() for a, b in pairwise(own))
-        orders = again.orders_within(min(nearest, climb.max_taps - latest))
+        told = again.orders_within(min(nearest, climb.max_taps - latest))
+        orders = climb.hopeful(told)
         words = _words(found, rate)
         if orders:
             again.fit("reverb", orders, words)
@@ -58,6 +59,8 @@ def with_late_echoes(climb: Climb) -> tuple[Climb, tuple[LateEcho, ...]]:
             climb.steps = again.steps
             if orders:
                 why = "filters for it did not help on samples they were not fitted to"
+            elif told:
+                why = "filters that can be fitted beside it leave more than longer ones do without it"
             elif again.orders_within(nearest):
                 why = f"filters of {climb.max_taps:.0f} taps end before it does"
             else:

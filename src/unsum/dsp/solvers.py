@@ -41,6 +41,8 @@ _NOTICEABLE = 1e-2
 _ROUNDING = 4e-30
 _MOST_ITERATIONS = 300
 _MOST_PASSES = 6
+# Iterations that ended at their limit and took no more than this share off what was left are not gone on with.
+_CREEPING = 0.5
 # The second step is repeated while it changes the size of a filter by more than this share.
 _MOST_ROUNDS = 5
 _SAME_SIZE = 0.05
@@ -205,14 +207,20 @@ def _shrunk_by_noise(
     Filters that grew in silent bands make a poor prior of themselves; those of the next round a better one.
     """
     filters, wanted, iterations, converged = fit.filters, None, 0, fit.converged
-    for _ in range(_MOST_ROUNDS):
+    for rounds in range(_MOST_ROUNDS):
         ridge = noise_ridge(equations, filters, left.density, tiny)
         if not np.any(ridge > tiny[:, None]):
             break
         wanted = ridge
         start = _shrunk(equations, filters, wanted)
-        slope = left.rhs + equations.matvec(fit.filters - start, threads=threads) - apply_spectrum(wanted, start)
-        step = solver(wanted)(slope, left.energy)
+        slope, energy = _with_ridge(start, wanted, fit, left, equations, threads)
+        if rounds:  # filters that were fitted with a ridge are often nearer than they are without what it forbids
+            as_they_are = _with_ridge(filters, wanted, fit, left, equations, threads)
+            nearer = as_they_are[1] < energy
+            start = np.where(nearer[:, None, None], filters, start)
+            slope = np.where(nearer[:, None, None], as_they_are[0], slope)
+            energy = np.minimum(as_they_are[1], energy)
+        step = solver(wanted)(slope, energy)
         before, filters = filters, start + step.filters
         iterations += step.iterations
         converged &= step.converged
@@ -232,6 +240,19 @@ def _shrunk_by_noise(
         converged=converged,
     )
     return fit, left
+
+
+def _with_ridge(
+    filters: NDArray, ridge: NDArray, fit: FilterFit, left: Residual, equations: NormalEquations, threads: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Half the negative slope of what a fit with a ridge minimises, and its value (channels,), at some filters.
+
+    From what the filters of a fit were measured to leave. Iterations are worth what they take off that value: filters
+    without what the ridge forbids may leave ten times as much as those of the fit.
+    """
+    away = fit.filters - filters
+    image, held = equations.matvec(away, threads=threads), apply_spectrum(ridge, filters)
+    return left.rhs + image - held, left.energy + np.sum(away * (2 * left.rhs + image) + filters * held, axis=(1, 2))
 
 
 def _first_filters(
@@ -290,6 +311,7 @@ def _refined(
             residual_energy=np.where(better, after.energy, left.energy),
             converged=step.converged,
         )
+        creeping = not step.converged and not np.any(step.gain > _CREEPING * left.energy)
         if not np.all(better):
             # Channels that got no better keep their filters, so what was measured holds channel by channel.
             after = Residual(
@@ -299,6 +321,8 @@ def _refined(
                 after.n_rows,
             )
         left = after
+        if creeping:
+            break
     return fit, left
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.analysis import null_depth_db
-from unsum.dsp.linear_solvers import solver_for
+from unsum.dsp.linear_solvers import WORTHWHILE, solver_for
 from unsum.dsp.normal_equations import NormalEquations
 from unsum.dsp.residuals import Residual, ResidualPass
 from unsum.dsp.rows import FIT, HELD_OUT, Segment
@@ -40,6 +40,8 @@ _RANDOM_SUMS = 4
 _ROUGHLY = 1e-3
 # Share of the residual energy, 0.001 dB, that comparing lengths of filters needs to know.
 _TELLING = 2e-4
+# Share of what chance alone explains, that iterations for the last word on filters must promise.
+_OF_CHANCE = 1e-3
 # Below this the sums of large numbers no longer tell what is left; longer filters are then tried on the samples
 # themselves for as long as each is better than the last by so much.
 _TOLD_BY_SUMS_DB = -130.0
@@ -219,7 +221,8 @@ def refine(problem: Problem, alignment: Alignment, choice: OrderChoice) -> Filte
         by_stretch[:] = _residual_by_stretch(problem, stretches, filters, first_lag=both.first_lag)
         return _joined(by_stretch)
 
-    fit = least_squares_filters(both, residual=residual, start=choice.fit.filters)
+    worthwhile = max(WORTHWHILE, _OF_CHANCE * both.n_unknowns / max(both.n_rows, 1))
+    fit = least_squares_filters(both, residual=residual, start=choice.fit.filters, worthwhile=worthwhile)
     if fit.variance is None or len(by_stretch) < _FEWEST_STRETCHES:
         return fit
     spread = measured_spread(fit.variance, _deviations(both, fit, by_stretch))
@@ -311,10 +314,10 @@ def _deviations(equations: NormalEquations, fit: FilterFit, parts: Sequence[Resi
     if fit.method == "conjugate gradients":
         signs = np.random.default_rng(len(parts)).choice([-1.0, 1.0], (_RANDOM_SUMS, len(parts)))
         scores = np.tensordot(signs / math.sqrt(_RANDOM_SUMS), scores, axes=1)
-    # Of what a deviation explains of the residual, which is about its own share of the energy.
-    share = equations.n_unknowns / max(equations.n_rows, 1)
+    # Of what a deviation explains of the residual, which is about its own share of the energy, or more.
+    explained = equations.n_unknowns / max(equations.n_rows, 1) * fit.residual_energy
     for score in scores:
-        yield solver(score, share * fit.residual_energy).filters
+        yield solver(score, explained, _ROUGHLY * explained).filters
 
 
 def with_filters(problem: Problem, model: MixModel, alignment: Alignment, fit: FilterFit) -> MixModel:
