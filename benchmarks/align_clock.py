@@ -52,6 +52,7 @@ class Pair:
     heard: Audio
     other: Audio
     times: Times
+    rate: int = RATE
 
     @property
     def mixture(self) -> Audio:
@@ -62,12 +63,12 @@ class Pair:
         return replace(self, other=other)
 
     def fitted(self, start: TimeWarp) -> ClockEstimate:
-        return fit_warp(self.mixture, self.reference, sample_rate=RATE, start=start)
+        return fit_warp(self.mixture, self.reference, sample_rate=self.rate, start=start)
 
     def clean_null_db(self, warp: TimeWarp, *, taps: int = 400) -> float:
         """How deep the heard part alone cancels under a warp, through the best filter."""
         lags = Lags(-taps // 4, taps)
-        first, last = needed_reference(0, self.heard.shape[1], warp, lags, sample_rate=RATE)
+        first, last = needed_reference(0, self.heard.shape[1], warp, lags, sample_rate=self.rate)
         span = np.zeros((1, last - first))
         a, b = max(first, 0), min(last, self.reference.shape[1])
         span[:, a - first : b - first] = self.reference[:, a:b]
@@ -75,8 +76,8 @@ class Pair:
             [Excerpt(0, self.heard, first, span)],
             warp,
             lags,
-            sample_rate=RATE,
-            excluded=[(0, RATE), (self.heard.shape[1] - RATE, self.heard.shape[1])],
+            sample_rate=self.rate,
+            excluded=[(0, self.rate), (self.heard.shape[1] - self.rate, self.heard.shape[1])],
             held_out_every=4,
         )
         fit = fit_filters(rows, lags)
@@ -84,26 +85,33 @@ class Pair:
 
 
 def made(
-    rng: np.random.Generator, times: Times, *, seconds: float, snr_db: float, taps: int = 256, like: str = "speech"
+    rng: np.random.Generator,
+    times: Times,
+    *,
+    seconds: float,
+    snr_db: float,
+    taps: int = 256,
+    like: str = "speech",
+    rate: int = RATE,
 ) -> Pair:
     """A pair with known times, through an unknown filter, and another sound so many dB below what is heard."""
-    cloud = scenes.TonalCloud(rng, rate=RATE, partials=240)
-    n = np.arange(round(seconds * RATE))
-    last = float(np.max(times(n[-1:] / RATE)))
-    reference = cloud(np.arange(round((last + 2) * RATE)) / RATE)[None]
-    heard = cloud(times(n / RATE))[None]
+    cloud = scenes.TonalCloud(rng, rate=rate, partials=240)
+    n = np.arange(round(seconds * rate))
+    last = float(np.max(times(n[-1:] / rate)))
+    reference = cloud(np.arange(round((last + 2) * rate)) / rate)[None]
+    heard = cloud(times(n / rate))[None]
     if taps:
         decay = rng.standard_normal(taps) * np.exp(-np.arange(taps) / (taps / 8))
         decay[0] = 3.0
         heard = np.convolve(heard[0], decay / np.sqrt(np.sum(decay**2)))[None, : len(n)]
-    return Pair(reference, heard, beside(rng, heard, snr_db, like), times)
+    return Pair(reference, heard, beside(rng, heard, snr_db, like, rate), times, rate)
 
 
-def beside(rng: np.random.Generator, heard: Audio, snr_db: float, like: str) -> Audio:
+def beside(rng: np.random.Generator, heard: Audio, snr_db: float, like: str, rate: int = RATE) -> Audio:
     if math.isinf(snr_db):
         return np.zeros_like(heard)
     kinds = {"speech": scenes.speech_like, "music": scenes.music_like, "noise": scenes.noise_bursts}
-    other = kinds[like](rng, heard.shape[1], rate=RATE, quantised=False)
+    other = kinds[like](rng, heard.shape[1], rate=rate, quantised=False)
     return other * math.sqrt(float(np.sum(heard**2) / np.sum(other**2))) * 10 ** (-snr_db / 20)
 
 
@@ -111,33 +119,34 @@ def even(delay: float, ppm: float) -> Times:
     return lambda t: (t - delay) * (1 + 1e-6 * ppm)
 
 
-def rough(times: Times, seconds: float, ppm: float = 0.0, off: float = 0.002) -> TimeWarp:
+def rough(times: Times, seconds: float, ppm: float = 0.0, off: float = 0.002, rate: int = RATE) -> TimeWarp:
     """A start that is right in the middle but for ``off`` seconds."""
     middle = 0.5 * seconds
     there = float(times(np.array([middle]))[0])
     delay = middle - there / (1 + 1e-6 * ppm) + off
-    return TimeWarp(delay if ppm else round(delay * RATE) / RATE, ppm)
+    return TimeWarp(delay if ppm else round(delay * rate) / rate, ppm)
 
 
 # Rows -----------------------------------------------------------------------------------------------
 
 
 def drift(settings: argparse.Namespace) -> Figures:
-    """60 s, an unknown filter of 256 taps: null of what is heard and error of the clock."""
-    for ppm in (1.0, 10.0, 100.0, 500.0, 1000.0):
-        rng = np.random.default_rng(int(ppm))
-        clean = made(rng, even(-1.5, ppm), seconds=60, snr_db=math.inf)
-        for snr in (math.inf, 0.0):
-            pair = clean.under(beside(rng, clean.heard, snr, "noise"))
-            found = pair.fitted(rough(pair.times, 60))
-            yield {
-                f"{ppm:g} ppm, SNR {snr:g} dB": {
-                    "kind": found.kind,
-                    "error_ppm": found.warp.clock_ppm - ppm,
-                    "stderr_ppm": found.clock_stderr_ppm,
-                    "clean_null_db": pair.clean_null_db(found.warp),
+    """60 s, an unknown filter of 256 taps: null of what is heard and error of the clock, at 16 and at 44.1 kHz."""
+    for rate in (RATE, 44_100):
+        for ppm in (1.0, 10.0, 100.0, 500.0, 1000.0):
+            rng = np.random.default_rng(int(ppm))
+            clean = made(rng, even(-1.5, ppm), seconds=60, snr_db=math.inf, rate=rate)
+            for snr in (math.inf, 0.0):
+                pair = clean.under(beside(rng, clean.heard, snr, "noise", rate))
+                found = pair.fitted(rough(pair.times, 60, rate=rate))
+                yield {
+                    f"{rate / 1000:g} kHz, {ppm:g} ppm, SNR {snr:g} dB": {
+                        "kind": found.kind,
+                        "error_ppm": found.warp.clock_ppm - ppm,
+                        "stderr_ppm": found.clock_stderr_ppm,
+                        "clean_null_db": pair.clean_null_db(found.warp),
+                    }
                 }
-            }
 
 
 def wow(settings: argparse.Namespace) -> Figures:
