@@ -6,7 +6,8 @@ import scenes
 
 from unsum.dsp.bend_fit import Nodes
 from unsum.estimators.clock import fit_warp
-from unsum.estimators.clock_bend import later, without_line
+from unsum.estimators.clock_bend import deviation, later, without_line
+from unsum.estimators.following import Frames
 from unsum.model import Bend, TimeWarp
 
 RATE = 8000
@@ -95,3 +96,21 @@ def test_a_tape_longer_than_one_look_is_bent_straight_section_by_section(rng, mo
     # What swings slower than the recording is long tilts its line, and the stated error knows.
     assert abs(found.clock_ppm + 500) < 3 * found.clock_stderr_ppm
     assert found.clock_stderr_ppm < 500
+
+
+def frames_of(lags):
+    return Frames(np.arange(len(lags)) * 0.1, np.asarray(lags, float), np.ones(len(lags), bool))
+
+
+def test_windows_that_hear_something_else_do_not_tilt_the_line_of_the_others(rng):
+    lags = -72 + 0.1 * rng.standard_normal(256)
+    lags[216:240] += rng.uniform(0, 40, 24)  # under loud talk, which agrees with nothing
+    lags[:12] += 15
+    assert deviation(frames_of(lags)) < 0.3
+
+
+def test_a_clock_that_runs_off_for_a_while_only_is_seen(rng):
+    lags = 0.1 * rng.standard_normal(240)
+    lags[180:] += 0.05 * np.arange(60)
+    assert deviation(frames_of(lags)) > 0.4
+    assert deviation(frames_of(2 * np.sin(np.arange(240) / 5))) > 1.0

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import scenes
+import scipy.signal
 
 from unsum.engine import aligned_blocks, subtract
 from unsum.estimators.presence import silenced, silences, silent_frames, with_silences
@@ -80,6 +81,23 @@ def test_a_filter_that_is_half_wrong_is_no_silence(rng):
     wrong = 0.9 * rng.standard_normal(200) / np.sqrt(200)
     wrong[0] += 1.0
     assert found(problem_of(song + talk, song), model_of(wrong)) == ()
+
+
+def test_filters_that_are_only_error_where_talk_covers_the_song_make_no_silence_in_its_pauses(rng):
+    """The song is dull, the talk bright: above 1 kHz the filter is 20 dB louder than what it should find there."""
+    seconds = 20
+    song = scenes.music_like(rng, seconds * RATE, rate=RATE, quantised=False)
+    bright = scipy.signal.butter(6, 1000, "highpass", fs=RATE, output="sos")
+    song -= 0.97 * scipy.signal.sosfiltfilt(bright, song)
+    talk = 10 * scipy.signal.sosfilt(bright, scenes.noise_bursts(rng, seconds * RATE, rate=RATE, quantised=False))
+    talk[:, 8 * RATE : 10 * RATE] = 0
+    error = scipy.signal.sosfilt(bright, rng.standard_normal(200)) / 2
+    error[0] += 1.0
+    problem, model = problem_of(song + talk, song), model_of(error)
+    pause = slice(8 * RATE + 400, 10 * RATE)
+    left = next(iter(subtract(problem, model))).residual[:, pause]
+    assert np.sum(left**2) < 0.5 * np.sum(song[:, pause] ** 2)  # it helps there all the same
+    assert found(problem, model) == ()
 
 
 def test_what_comes_and_goes_all_the_time_is_left_alone(rng):

@@ -80,16 +80,16 @@ def nats_saved(
 def gain_terms(
     without: NDArray[np.float64], remaining: NDArray[np.float64], image: NDArray[np.float64], *, frame: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Numerator and denominator, (frames,) each, of the gain with which an image is heard in a signal.
+    """Numerator and denominator, (frames, bands) each, of the gain with which an image is heard in a signal.
 
-    ``sum <x, i> / (|x|^2 + |i|^2)`` over ``sum |i|^2 / (|x|^2 + |i|^2)``, over bands: 1 where the image fits, 0 where
-    it is not heard, and near 1/2 where half of it is the error of its filters. Loud other sound counts little.
+    ``<x, i> / (|x|^2 + |i|^2)`` and ``|i|^2 / (|x|^2 + |i|^2)``, times the values in a band. The quotient of their sums
+    is 1 where the image fits, 0 where it is not heard, and near 1/2 where half of it is the error of its filters. Loud
+    other sound counts little.
 
     Parameters
     ----------
     without, remaining, image : (frames, bands)
         Energies of the signal x, of the signal less the image, and of the image i.
     """
-    values = np.diff(band_edges(frame))
-    weight = values / (without + image + 1e-300)
-    return np.sum(0.5 * (without + image - remaining) * weight, axis=1), np.sum(image * weight, axis=1)
+    weight = np.diff(band_edges(frame)) / (without + image + 1e-300)
+    return 0.5 * (without + image - remaining) * weight, image * weight

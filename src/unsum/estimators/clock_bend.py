@@ -13,7 +13,7 @@ from unsum.dsp.rows import FIT, HELD_OUT
 from unsum.dsp.time_fit import FilterInLoop, fit_filters, newton_step, what_is_left, whitener_of
 from unsum.dsp.time_rows import side_by_side
 from unsum.estimators.clock_scene import Scene
-from unsum.estimators.following import Frames, follow
+from unsum.estimators.following import Frames, follow, robust_line
 from unsum.model import TimeWarp
 
 _FOLLOW_STEP = 0.25  # seconds from node to node of a bend that windows tell
@@ -27,28 +27,33 @@ _WOBBLE_SAMPLES = 0.1  # second difference of nodes so close together, of what w
 _SETTLED_SAMPLES = 1e-3  # nodes that move by less are where they belong
 _MOST_SAMPLES = 1.0  # a step of Newton goes no farther
 _FRAME_SAMPLES = 1.0  # deviation of a frame
+_LINE_SAMPLES, _FEWEST_FRAMES = 0.3, 9  # deviation of a frame that lies on a line; frames that tell one
 # Second difference of nodes so far apart that is not unusual, to begin with.
 _CURVATURE_SAMPLES, _CURVATURE_SECONDS = 1.5, 0.125
 _ROBUST_ROUNDS = 6
-_PREDICTED_ROUNDS = 4
-_LONGEST_PREDICTOR, _NODES_PER_TAP = 24, 8
-_LOOSE = 1.2  # a bend that is smoothed too much looks smoother than it is
-_LEAST_DEVIATION = 1e-4  # samples
-_WOBBLE_SAMPLES = 0.1  # second difference of nodes so close together, of what windows do not see
 # On rows not fitted to, for which nodes may lie closer: so many decibels, or so much log likelihood.
 _GAIN_DB, _GAIN_NATS = 0.2, 60.0
 _HELD_OUT_SLICES = 0.05, 5  # every fifth twentieth of a second is kept apart
 
 
 def deviation(frames: Frames) -> float:
-    """How far the frames run off a straight line smoothly, in samples: what neighbours agree on."""
+    """How far the frames run off a straight line smoothly, in samples: what neighbours agree on.
+
+    Off the line that most of them lie on, which those that heard something else do not tilt; and as far as any sixth
+    of them does by more than neighbours scatter, since a clock may run off for a while only.
+    """
     clear = frames.only_clear()
-    if len(clear.lags) < 9:
+    if len(clear.lags) < _FEWEST_FRAMES:
         return 0.0
     smooth = scipy.signal.medfilt(clear.lags, 5)
-    trend = np.polynomial.Polynomial.fit(clear.seconds, smooth, 1)(clear.seconds)
-    rest = smooth - trend
-    return float(1.4826 * np.median(np.abs(rest - np.median(rest))))
+    slope, (offset,) = robust_line(clear.seconds, smooth, np.zeros(len(smooth), np.intp), scale=_LINE_SAMPLES)
+    rest = smooth - slope * clear.seconds - offset
+    n_parts = min(6, len(rest) // _FEWEST_FRAMES)
+    apart = [
+        abs(float(np.median(part))) - 2 * float(np.quantile(np.abs(np.diff(lags)), 0.75))
+        for part, lags in zip(np.array_split(rest, n_parts), np.array_split(clear.lags, n_parts), strict=True)
+    ]
+    return max(1.4826 * float(np.median(np.abs(rest))), *apart)
 
 
 def followed_bend(scene: Scene, warp: TimeWarp, frames: Frames) -> TimeWarp:

@@ -2,6 +2,10 @@
 
 Once its filters are known, every short frame tells whether its image explains what is heard there, or only adds a
 ghost of itself. Where many say the second, one after the other, the reference is silent.
+
+Filters that were fitted under talk are right where the reference is loud, and nothing but error in bands where the talk
+covers it. Where the talk pauses, those bands are a ghost too. So each band first counts for as much as the audio
+confirms of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.code_length import band_edges, energy_floor, frame_samples, gain_terms, nats_saved
-from unsum.dsp.transforms import rfft
+from unsum.dsp.transforms import irfft, rfft
 from unsum.engine import subtract
 from unsum.estimators.passage_ends import LEAST_GAIN
 from unsum.estimators.passage_lines import AHEAD_SECONDS
@@ -44,11 +48,29 @@ def silences(
     ----------
     lengths : {reference: samples}
     """
+    found, gains = _told(problem, model, lengths, progress)
+    if not found:
+        return {}
+    parts = dict(model.contributions)
+    for name, gain in gains.items():
+        if not parts[name].exact_gains:
+            parts[name] = replace(parts[name], filters=_shaped(parts[name].filters, gain, model.sample_rate))
+    return _told(problem, replace(model, contributions=parts), lengths, progress)[0]
+
+
+def _told(
+    problem: Problem, model: MixModel, lengths: Mapping[str, int], progress: Progress | None
+) -> tuple[dict[str, tuple[Range, ...]], dict[str, NDArray[np.float64]]]:
+    """The silences of references, and how much of the image of each the audio confirms in every band, (bands,).
+
+    Of the band that is confirmed best, all: how loud an image is beside its reference is not asked.
+    """
     rate, bits = problem.mixture.sample_rate, problem.mixture.bits
     frame = frame_samples(rate)
     remaining = _Frames(frame)
     tracks = {name: _Frames(frame) for name in model.present}
     told: dict[str, list[NDArray[np.float64]]] = {name: [] for name in model.present}
+    by_band = {name: np.zeros((2, len(band_edges(frame)) - 1)) for name in model.present}
     energy, samples = 0.0, 0
     for block in subtract(problem, model, progress=progress):
         mixture, left = as_float(block.mixture, bits), as_float(block.residual, bits)
@@ -61,7 +83,9 @@ def silences(
             image = track.add(block.images[name])
             heard, played = _energies(rest + image, frame), _energies(image, frame)
             saved = nats_saved(heard, own, frame=frame, floor=floor)
-            told[name].append(np.stack([saved, *gain_terms(heard, own, played, frame=frame)]))
+            terms = np.array(gain_terms(heard, own, played, frame=frame))
+            by_band[name] += terms.sum(axis=1)
+            told[name].append(np.stack([saved, *terms.sum(axis=2)]))
     found: dict[str, tuple[Range, ...]] = {}
     for name, parts in told.items():
         table = np.concatenate([np.zeros((3, 0)), *parts], axis=1)
@@ -72,7 +96,22 @@ def silences(
         often = len(ranges) > 1 + samples / rate / _SECONDS_PER_SILENCE
         if ranges and ranges != ((0, samples),) and not often:
             found[name] = ranges
-    return found
+    return found, {name: _confirmed(*by_band[name]) for name in found}
+
+
+def _confirmed(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gains (bands,) from 0 to 1 with which an image is heard, beside the highest of them."""
+    gains = np.clip(numerator / np.maximum(denominator, np.finfo(float).tiny), 0.0, None)
+    return gains / max(float(np.max(gains)), np.finfo(float).tiny)
+
+
+def _shaped(filters: NDArray[np.float64], gains: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
+    """Filters (..., taps) through gains (bands,) that turn no phase."""
+    n_taps = filters.shape[-1]
+    n_fft = 2 * max(n_taps, frame_samples(sample_rate))
+    edges = band_edges(frame_samples(sample_rate)) / frame_samples(sample_rate)
+    at = np.interp(np.arange(n_fft // 2 + 1) / n_fft, 0.5 * (edges[1:] + edges[:-1]), gains)
+    return irfft(rfft(filters, n_fft) * at, n_fft)[..., :n_taps]
 
 
 def _within(sounding: Sequence[Range], count: int, frame: int) -> NDArray[np.bool_]:
