@@ -89,9 +89,10 @@ def test_filters_that_are_only_error_where_talk_covers_the_song_make_no_silence_
     song = scenes.music_like(rng, seconds * RATE, rate=RATE, quantised=False)
     bright = scipy.signal.butter(6, 1000, "highpass", fs=RATE, output="sos")
     song -= 0.97 * scipy.signal.sosfiltfilt(bright, song)
-    talk = 10 * scipy.signal.sosfilt(bright, scenes.noise_bursts(rng, seconds * RATE, rate=RATE, quantised=False))
+    noise = scenes.noise_bursts(rng, seconds * RATE, rate=RATE, quantised=False)
+    talk = 10 * np.asarray(scipy.signal.sosfilt(bright, noise))
     talk[:, 8 * RATE : 10 * RATE] = 0
-    error = scipy.signal.sosfilt(bright, rng.standard_normal(200)) / 2
+    error = np.asarray(scipy.signal.sosfilt(bright, rng.standard_normal(200))) / 2
     error[0] += 1.0
     problem, model = problem_of(song + talk, song), model_of(error)
     pause = slice(8 * RATE + 400, 10 * RATE)

@@ -48,23 +48,21 @@ def silences(
     ----------
     lengths : {reference: samples}
     """
-    found, gains = _told(problem, model, lengths, progress)
-    if not found:
-        return {}
+    found, confirmed, samples = _told(problem, model, lengths, progress)
     parts = dict(model.contributions)
-    for name, gain in gains.items():
+    for name in found:
         if not parts[name].exact_gains:
-            parts[name] = replace(parts[name], filters=_shaped(parts[name].filters, gain, model.sample_rate))
-    return _told(problem, replace(model, contributions=parts), lengths, progress)[0]
+            parts[name] = replace(parts[name], filters=_shaped(parts[name].filters, confirmed[name], model.sample_rate))
+    if found:
+        found, *_ = _told(problem, replace(model, contributions=parts), lengths, progress)
+    most = 1 + samples / model.sample_rate / _SECONDS_PER_SILENCE
+    return {name: ranges for name, ranges in found.items() if ranges != ((0, samples),) and len(ranges) <= most}
 
 
 def _told(
     problem: Problem, model: MixModel, lengths: Mapping[str, int], progress: Progress | None
-) -> tuple[dict[str, tuple[Range, ...]], dict[str, NDArray[np.float64]]]:
-    """The silences of references, and how much of the image of each the audio confirms in every band, (bands,).
-
-    Of the band that is confirmed best, all: how loud an image is beside its reference is not asked.
-    """
+) -> tuple[dict[str, tuple[Range, ...]], dict[str, NDArray[np.float64]], int]:
+    """The silences of references, how much of the image of each the audio confirms by band, and samples in all."""
     rate, bits = problem.mixture.sample_rate, problem.mixture.bits
     frame = frame_samples(rate)
     remaining = _Frames(frame)
@@ -92,15 +90,16 @@ def _told(
         # Where only its filter rings on, nothing is asked.
         sounding = spans(model.contributions[name].warp, lengths[name], samples, rate)
         table[:, ~_within(sounding, table.shape[1], frame)] = 0.0
-        ranges = _ranges(table, frame, samples, rate)
-        often = len(ranges) > 1 + samples / rate / _SECONDS_PER_SILENCE
-        if ranges and ranges != ((0, samples),) and not often:
+        if ranges := _ranges(table, frame, samples, rate):
             found[name] = ranges
-    return found, {name: _confirmed(*by_band[name]) for name in found}
+    return found, {name: _confirmed(*by_band[name]) for name in found}, samples
 
 
 def _confirmed(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gains (bands,) from 0 to 1 with which an image is heard, beside the highest of them."""
+    """Gains (bands,) from 0 to 1 with which an image is heard, beside the highest of them.
+
+    How loud all of an image is beside its reference is not asked: it may be silent half of the time.
+    """
     gains = np.clip(numerator / np.maximum(denominator, np.finfo(float).tiny), 0.0, None)
     return gains / max(float(np.max(gains)), np.finfo(float).tiny)
 
