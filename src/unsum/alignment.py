@@ -1,27 +1,40 @@
 """Where a reference is in a recording, by its own clock; and the reference on the recording's time line."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from unsum.climb import Climb
+from unsum.describe.scatter import comes_along_many_paths
 from unsum.describe.timing import jump_words
 from unsum.engine import aligned_blocks
 from unsum.errors import UsageError
 from unsum.estimators.clock import ClockEstimate, fit_clock
+from unsum.estimators.fir import empty_contribution
+from unsum.estimators.listening import Listening
 from unsum.estimators.locate import Location, locate_references
+from unsum.estimators.presence import silenced, silences
+from unsum.estimators.presence_ends import refined_ends
 from unsum.media.encode import AUDIO_FILES, OutputAudio
 from unsum.media.remux import reserve_output, write_error
 from unsum.media.source import FileSource
 from unsum.media.stems import StemWriter
 from unsum.media.stored import as_stored
+from unsum.model import MixModel, TimeWarp
 from unsum.problem import AudioSource, Problem
 from unsum.progress import Progress
+from unsum.retry import Settings, climb_along, lengths_of, samples_of
 
 # A warp makes new samples, which need more bits than those they were made of.
 _WARPED_BITS = 24
+# Filters that tell whether a reference is heard need not know all of a room.
+_TAPS = 256
+
+Silence = tuple[float, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +44,12 @@ class AlignedPair:
     Attributes
     ----------
     clock : None where the reference was not found
+    many_paths : as in a room; the delay is then that of the bulk of them, and no error of it is known
+    silences : stretches in seconds of the recording in which the reference is not heard though its time line has it
+        sound; the last one may have no end
     output, labels : what was written, None where nothing was
     n_clipped : samples that were beyond the scale of the output
+    limits : what of the files could not be read or used, in words
     """
 
     mixture: str
@@ -40,9 +57,12 @@ class AlignedPair:
     sample_rate: int
     location: Location
     clock: ClockEstimate | None
+    many_paths: bool = False
+    silences: tuple[Silence, ...] = ()
     output: Path | None = None
     labels: Path | None = None
     n_clipped: int = 0
+    limits: tuple[str, ...] = ()
 
     @property
     def present(self) -> bool:
@@ -52,11 +72,65 @@ class AlignedPair:
 def align_sources(
     problem: Problem, *, speed: float | str | None = None, progress: Progress | None = None
 ) -> AlignedPair:
-    """Find the time line of the only reference of a problem; ``speed`` as `locate_references` takes it."""
+    """Find the time line of the only reference of a problem, and where it is silent on it.
+
+    Parameters
+    ----------
+    speed : as `locate_references` takes it
+    """
+    problem = Problem(Listening(problem.mixture), tuple(map(Listening, problem.references)))
+    mixture, (reference,) = problem.mixture, problem.references
+    location = locate_references(mixture, [reference], speed=speed, progress=progress)[reference.name]
+    clock = fit_clock(mixture, reference, location, progress=progress) if location.present else None
+    pair = AlignedPair(mixture.name, reference.name, mixture.sample_rate, location, clock)
+    return pair if clock is None else _with_silences(problem, pair, clock, progress)
+
+
+def _with_silences(problem: Problem, pair: AlignedPair, clock: ClockEstimate, progress: Progress | None) -> AlignedPair:
+    """The pair with where the reference is not heard; a clock that was fitted to such silences is fitted again."""
+    mixture, (reference,) = problem.mixture, problem.references
+    climb = _filtered(problem, clock.warp, progress)
+    if climb is None or climb.best.null_db == -math.inf:
+        return pair
+    filtered = climb.best.model
+    if filtered.contributions[reference.name].n_taps > 1:
+        pair = replace(pair, many_paths=_scatters(climb, reference.name))
+    lengths, samples = lengths_of(problem, [reference.name]), samples_of(problem)
+    quiet = silences(problem, filtered, lengths=lengths, progress=progress)
+    if not quiet:
+        return pair
+    ends = refined_ends(problem, silenced(filtered, quiet, samples=samples)).contributions[reference.name].warp
+    if not clock.warp.jumps:
+        again = fit_clock(mixture, reference, pair.location, excluded=quiet[reference.name], progress=progress)
+        if not again.warp.jumps and math.isfinite(again.delay_stderr_samples):
+            clock = again
+    return replace(pair, clock=clock, silences=_silent_stretches(ends))
+
+
+def _filtered(problem: Problem, warp: TimeWarp, progress: Progress | None) -> Climb | None:
+    """The reference along a warp, through the filters that leave least; None where none helps."""
     (reference,) = problem.references
-    location = locate_references(problem.mixture, [reference], speed=speed, progress=progress)[reference.name]
-    clock = fit_clock(problem.mixture, reference, location, progress=progress) if location.present else None
-    return AlignedPair(problem.mixture.name, reference.name, problem.mixture.sample_rate, location, clock)
+    part = replace(empty_contribution(problem, reference.name), present=True, warp=warp)
+    model = MixModel(problem.mixture.sample_rate, problem.mixture.channels, {reference.name: part})
+    settings = Settings("fir", max_taps=_TAPS, exclude=(), own_clocks=True, progress=progress)
+    return climb_along(problem, model, settings, why="along the clock")
+
+
+def _scatters(climb: Climb, name: str) -> bool:
+    """Whether the reference comes along many paths."""
+    analysis = climb.conclude({})
+    part, variance = analysis.model.contributions[name], analysis.responses[name].variance
+    return comes_along_many_paths(part.filters, sample_rate=analysis.model.sample_rate, variance=variance)
+
+
+def _silent_stretches(warp: TimeWarp) -> tuple[Silence, ...]:
+    """Where a warp has jumped ahead of its reference, up to the next jump."""
+    ends: list[float | None] = [jump.at_seconds for jump in warp.jumps[1:]]
+    return tuple(
+        (jump.at_seconds, end)
+        for jump, end in zip(warp.jumps, [*ends, None], strict=True)
+        if warp.reference_time(jump.at_seconds) < 0
+    )
 
 
 def output_format(output: Path, reference: AudioSource, *, whole: bool, sample_rate: int) -> OutputAudio:
@@ -127,9 +201,10 @@ def _on_time_line(problem: Problem, pair: AlignedPair, progress: Progress | None
 
 
 def write_labels(pair: AlignedPair, path: Path, *, overwrite: bool = False) -> None:
-    """Write where the reference begins and where it jumps, as labels that Audacity reads.
+    """Write where the reference begins, jumps and is silent, as labels that Audacity reads.
 
-    One line for each: start and end in seconds, then the words, with tabs between [1]_.
+    One line for each: start and end in seconds, then the words, with tabs between [1]_. A silence that lasts to the
+    end of the recording is told at its start.
 
     References
     ----------
@@ -138,7 +213,8 @@ def write_labels(pair: AlignedPair, path: Path, *, overwrite: bool = False) -> N
     assert pair.clock is not None
     partial = reserve_output(path, overwrite=overwrite)
     try:
-        partial.write_text("".join(f"{at:.6f}\t{at:.6f}\t{words}\n" for at, words in _labels(pair)), encoding="utf-8")
+        rows = [f"{start:.6f}\t{stop:.6f}\t{' '.join(words.split())}\n" for start, stop, words in _labels(pair)]
+        partial.write_text("".join(rows), encoding="utf-8", errors="replace", newline="\n")
         partial.replace(path)
     except OSError as error:
         raise write_error(path, error) from error
@@ -146,9 +222,17 @@ def write_labels(pair: AlignedPair, path: Path, *, overwrite: bool = False) -> N
         partial.unlink(missing_ok=True)
 
 
-def _labels(pair: AlignedPair) -> list[tuple[float, str]]:
+def _labels(pair: AlignedPair) -> list[tuple[float, float, str]]:
+    """(start, stop, words) in order of time."""
     assert pair.clock is not None
     warp = pair.clock.warp
-    labels = [(max(0.0, warp.delay_seconds), f"{pair.reference} begins")]
-    labels += jump_words(warp, sample_rate=pair.sample_rate)
+    ahead = float(warp.reference_time(0.0))
+    if ahead <= 0:
+        labels = [(warp.delay_seconds, warp.delay_seconds, f"{pair.reference} begins")]
+    else:
+        labels = [(0.0, 0.0, f"{pair.reference} is at its own {ahead:.3f} s")]
+    labels += [(at, at, words) for at, words in jump_words(warp, sample_rate=pair.sample_rate)]
+    for start, stop in pair.silences:
+        words = f"{pair.reference} is not heard"
+        labels.append((start, start, f"{words} from here on") if stop is None else (start, stop, words))
     return sorted(labels)

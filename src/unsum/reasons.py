@@ -14,6 +14,8 @@ from unsum.metering import Levels
 from unsum.problem import AudioSource, Problem, ResampledSource
 from unsum.timecode import clock_time
 
+# Less than this is no sound to be sure of.
+_SHORTEST_SECONDS = 0.25
 # Following the level has to promise this much before it is told.
 _WORTH_DB = 1.0
 # A second in which the best gain is surely below this has none of the reference in it.
@@ -34,6 +36,37 @@ def with_reasons(problem: Problem, analysis: Analysis, levels: Levels) -> Analys
     present = [reference for reference in problem.references if reference.name in analysis.model.present]
     found += codec_reasons([problem.mixture, *present], null_db=analysis.null_db)
     return replace(analysis, limits=(*analysis.limits, *found))
+
+
+def with_plain_absences(problem: Problem, analysis: Analysis) -> Analysis:
+    """The analysis with the plain reason for every absence that has one: nothing there, silence, too short to tell.
+
+    Of tracks whose files were read to their end.
+    """
+    mixture = _nothing_to_hear(problem.mixture, f"{problem.mixture.name} ")
+    if mixture is None and not analysis.model.present and analysis.residual_range == (0.0, 0.0):
+        mixture = f"{problem.mixture.name} is silent"
+    told = dict(analysis.references)
+    for reference in problem.references:
+        finding = told[reference.name]
+        if reference.name in analysis.model.present:
+            continue
+        silent = "it is silent" if finding.reason == f"{reference.name} is silent" else None
+        why = _nothing_to_hear(reference, "it ") or silent or mixture
+        told[reference.name] = replace(finding, reason=why or finding.reason)
+    return replace(analysis, references=told)
+
+
+def _nothing_to_hear(source: AudioSource, called: str) -> str | None:
+    """Why nothing can be heard of a source whatever it holds; None where something may be."""
+    file = source.source if isinstance(source, ResampledSource) else source
+    samples = file.report.lengths.get(file.stream.number, 0) if isinstance(file, FileSource) else file.samples
+    if samples is None or samples >= _SHORTEST_SECONDS * file.sample_rate:
+        return None
+    if not samples:
+        return f"{called}has no samples"
+    count = "1 sample" if samples == 1 else f"{samples} samples"
+    return f"{called}has {count}; less than {_SHORTEST_SECONDS:g} s cannot be told from chance"
 
 
 def codec_reasons(sources: Sequence[AudioSource], *, null_db: float) -> list[str]:

@@ -140,8 +140,8 @@ def write_removal(
     except DoesNotFit:
         # What is louder than the mixture's own scale is written in floating point, where the format holds that.
         measured = attempt(None) if holds_floats else attempt(bits, clip=True)
-    damage = _damage(problem, recording, measured.samples)
-    return Removal(problem, replace(measured, limits=(*measured.limits, *damage)), output, image_paths)
+    limits = (*measured.limits, *damage_of((mixture, *problem.references)))
+    return Removal(problem, replace(measured, limits=limits), output, image_paths)
 
 
 def _write(
@@ -201,17 +201,9 @@ def _write(
     return replace(told, limits=(*told.limits, clipped))
 
 
-def _damage(problem: Problem, recording: Recording, samples: int) -> Iterator[str]:
-    """What of the files could not be read, and how much of the recording is missing."""
-    for file in files_of((problem.mixture, *problem.references)):
-        if told := file.damage():
-            yield told
-    said, read = problem.mixture.samples, samples / problem.mixture.sample_rate
-    # Where there is a picture, the length is the picture's.
-    if said is not None and not recording.others:
-        expected = said / problem.mixture.sample_rate
-        if abs(expected - read) > 0.1 + 0.01 * expected:
-            yield (f"{problem.mixture.name} is said to be {expected:.3f} s long, but its sound ends at {read:.3f} s")
+def damage_of(sources: Sequence[AudioSource]) -> tuple[str, ...]:
+    """What of the files behind some sources could not be read, or is not there, by the last reading of each."""
+    return tuple(told for file in files_of(sources) if (told := file.damage()))
 
 
 def files_of(sources: Sequence[AudioSource]) -> list[FileSource]:

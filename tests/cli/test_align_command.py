@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,8 +10,13 @@ import scenes
 import soundfile
 
 from unsum import api
+from unsum.alignment import AlignedPair, write_labels
 from unsum.cli import run
 from unsum.cli.align import align_command
+from unsum.estimators.clock_estimate import ClockEstimate
+from unsum.estimators.location import Location
+from unsum.model import Jump, TimeWarp
+from unsum.report.alignment import alignment_json, alignment_text
 
 RATE = 16000
 
@@ -90,3 +96,68 @@ def test_options_and_keywords_are_twins():
     options = {parameter.name for parameter in align_command.params}
     keywords = set(inspect.signature(api.align).parameters) - {"progress"}
     assert options - {"as_json", "quiet"} == keywords
+
+
+@pytest.fixture(scope="module")
+def muted(folder):
+    """A recording that begins within the song, in which it is mute for four seconds: song, recording."""
+    rng = np.random.default_rng(14)
+    song = scenes.music_like(rng, 20 * RATE, rate=RATE, quantised=False)
+    talk = scenes.speech_like(rng, 20 * RATE, rate=RATE, quantised=False)
+    heard = song[:, 3 * RATE :].copy()
+    heard[:, 6 * RATE : 10 * RATE] = 0
+    mixed = heard + 0.3 * talk[:, : heard.shape[1]]
+    scale = 0.5 / np.max(np.abs(mixed))
+    soundfile.write(folder / "later\tsong.wav", 0.5 * song[0] / np.max(np.abs(song)), RATE, subtype="PCM_24")
+    soundfile.write(folder / "muted.wav", scale * mixed[0], RATE, subtype="PCM_24")
+    return folder / "later\tsong.wav", folder / "muted.wav"
+
+
+def test_where_the_song_is_mute_is_told_and_labelled(muted, tmp_path, capsys):
+    song, recording = muted
+    labels = tmp_path / "labels.txt"
+    assert run(["align", str(recording), str(song), "--labels", str(labels)]) == 0
+    text = capsys.readouterr().out
+    assert "muted.wav begins at 00:00:03.000 of later song.wav." in text
+    (silence,) = [line for line in text.splitlines() if line.startswith("  silence ")]
+    found = re.fullmatch(r"  silence   from 00:00:0(\S+) to 00:00:(\S+) it is not heard", silence)
+    assert found is not None, silence
+    assert [float(end) for end in found.groups()] == pytest.approx([6.0, 10.0], abs=0.05)
+    rows = [line.split("\t") for line in labels.read_text(encoding="utf-8").splitlines()]
+    assert rows[0] == ["0.000000", "0.000000", "later song.wav is at its own 3.000 s"]
+    assert rows[1][2] == "later song.wav is not heard"
+    assert [float(end) for end in rows[1][:2]] == pytest.approx([6.0, 10.0], abs=0.05)
+    assert len(rows) == 2
+
+
+def test_labels_are_what_audacity_reads(tmp_path):
+    warp = TimeWarp(2.0, jumps=(Jump(5.0, 0.25), Jump(9.0, -0.5)))
+    clock = ClockEstimate(warp, "jumps", 2.0 * RATE, 0.1, 0.0, 0.1, -1.0, -2.0)
+    location = Location(2 * RATE, present=True, confidence=1.0)
+    pair = AlignedPair("rec.wav", "a\nb.wav", RATE, location, clock, silences=((6.0, 7.5), (11.0, None)))
+    write_labels(pair, tmp_path / "labels.txt")
+    content = (tmp_path / "labels.txt").read_bytes()
+    assert b"\r" not in content
+    rows = [re.fullmatch(r"(\d+\.\d{6})\t(\d+\.\d{6})\t([^\t]+)", line) for line in content.decode().splitlines()]
+    assert [(float(row[1]), float(row[2])) for row in rows if row] == [(2, 2), (5, 5), (6, 7.5), (9, 9), (11, 11)]
+    assert [row[3] for row in rows if row][::2] == [
+        "a b.wav begins",
+        "a b.wav is not heard",
+        "a b.wav is not heard from here on",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("many_paths", "told"),
+    [
+        (False, "  delay     32000.1234 samples at 16000 Hz ± 0.1"),
+        (True, "  delay     32000 samples at 16000 Hz, of the bulk of many paths, as in a room"),
+    ],
+)
+def test_in_a_room_no_part_of_a_sample_is_told_and_no_error(many_paths, told):
+    clock = ClockEstimate(TimeWarp(2.0), "steady", 32000.1234, 0.1, 0.0, 0.1, -1.0, -2.0)
+    location = Location(2 * RATE, present=True, confidence=1.0)
+    pair = AlignedPair("rec.wav", "song.wav", RATE, location, clock, many_paths=many_paths)
+    assert told in alignment_text(pair).splitlines()
+    delay = json.loads(alignment_json(pair))["alignment"]["delay_seconds"]
+    assert (delay["stderr"] is None) == many_paths

@@ -123,6 +123,44 @@ def test_a_reverb_is_written_as_a_wav_and_comes_back_from_the_session(folder, tm
     assert np.all(np.isfinite(curves.gain_stderr_db))
 
 
+def test_where_no_track_is_in_the_mix_that_is_an_answer_with_exit_code_4(folder, tmp_path, capsys):
+    out = tmp_path / "found"
+    assert run(["explain", str(folder / "mix.wav"), str(folder / "other.wav"), "-o", str(out), "--images"]) == 4
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert "none of these tracks is in mix.wav" in told.out
+    assert "other.wav is not in mix.wav (" in told.out
+    (part,) = json.loads((out / "mix.mix.json").read_text(encoding="utf-8"))["contributions"]
+    assert (part["reference"], part["present"], part["mixer"]) == ("other.wav", False, None)
+    whole, rest = (soundfile.read(path, dtype="int32")[0] for path in (folder / "mix.wav", out / "mix.residual.wav"))
+    assert np.array_equal(whole, rest)
+
+
+@pytest.mark.parametrize(
+    ("samples", "level", "why"),
+    [
+        (0, 1.0, "it has no samples"),
+        (1, 1.0, "it has 1 sample; less than 0.25 s cannot be told from chance"),
+        (2000, 1.0, "it has 2000 samples; less than 0.25 s cannot be told from chance"),
+        (LENGTH, 0.0, "it is silent"),
+    ],
+)
+def test_a_track_that_cannot_be_heard_says_so(samples, level, why, folder, tmp_path):
+    sound = soundfile.read(folder / "other.wav")[0][:samples]
+    soundfile.write(tmp_path / "track.wav", level * sound, RATE, subtype="PCM_24")
+    found = api.explain(folder / "mix.wav", [folder / "bass.wav", tmp_path / "track.wav"], max_taps=64)
+    assert found.analysis.model.present == ("bass.wav",)
+    assert found.analysis.references["track.wav"].reason == why
+
+
+@pytest.mark.parametrize(("samples", "level", "why"), [(0, 1.0, "has no samples"), (LENGTH, 0.0, "is silent")])
+def test_a_mix_in_which_nothing_can_be_heard_says_so(samples, level, why, folder, tmp_path):
+    sound = soundfile.read(folder / "other.wav")[0][:samples]
+    soundfile.write(tmp_path / "nothing.wav", level * sound, RATE, subtype="PCM_24")
+    found = api.explain(tmp_path / "nothing.wav", [folder / "bass.wav"], max_taps=64)
+    assert found.analysis.references["bass.wav"].reason == f"nothing.wav {why}"
+
+
 def test_json_is_one_object_and_tells_the_same(command, capsys):
     assert run([*command, "--json", "--window", "1"]) == 0
     caught = capsys.readouterr()

@@ -78,10 +78,47 @@ def test_the_live_line_tells_what_is_done_and_goes_on_when_a_pass_is_over(monkey
         tell(100.0, 100.0, "locating")
         display._bars.refresh()  # pyright: ignore[reportOptionalMemberAccess]
     told = screen.text()
-    assert "party.mp4: locating" in told
+    assert "party.mp4: 1 locating" in told
     assert "25 %" in told
-    assert "party.mp4: locating, computing" in told
+    assert "computing" in told
     assert "100 %" not in told
+
+
+def test_every_pass_has_a_line_of_its_own_and_no_bar_goes_back(monkeypatch, tmp_path):
+    Screen(monkeypatch, 80)
+    shares: dict[int, list[float]] = {}
+    with ProgressDisplay(quiet=False) as display:
+        tell = display.start(tmp_path / "a recording with a long name.mp4")
+        bars = display._bars
+        assert tell is not None and bars is not None
+        passes = [("locating", 100.0), ("locating", 40.0), ("subtracting", 60.0), ("", 0.0), ("subtracting", 60.0)]
+        for what, total in passes:
+            # The header said too little: what is expected grows on the way.
+            for done in (0.0, 20.0, 40.0, 55.0):
+                tell(done, max(total, done), what)
+                for task in bars.tasks:
+                    if task.total is not None:
+                        shares.setdefault(task.id, []).append(task.completed / task.total)
+        descriptions = [task.description for task in bars.tasks]
+        over = [task.completed == task.total for task in bars.tasks[:-1]]
+        lines = bars.get_renderable()
+        assert max(map(len, _rendered(lines, 80))) <= 80
+        display.finish(tmp_path / "a recording with a long name.mp4")
+        assert bars.tasks == []
+    name = "a recording with ..."
+    assert descriptions == [f"{name}: {n + 1} {what or 'reading'}" for n, (what, _) in enumerate(passes)]
+    assert all(over)
+    for row in shares.values():
+        assert row == sorted(row)
+
+
+def _rendered(lines, columns: int) -> list[str]:
+    from rich.console import Console
+
+    console = Console(width=columns, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(lines)
+    return capture.get().splitlines()
 
 
 def test_what_is_printed_beside_a_live_line_stays_on_stdout(monkeypatch, capsys, tmp_path):

@@ -31,3 +31,23 @@ def test_what_is_alike_stays_where_it_seems(rng):
 @pytest.mark.parametrize("image", [0.0, 1.0])
 def test_what_is_not_heard_stays_where_it_seems(image, rng):
     assert best_shift(rng.standard_normal((2, 12_000)), image * np.repeat(song(rng, own=0.5), 2, 0), 4_000, **HOW) == 0
+
+
+def test_an_image_as_long_as_the_sound_has_one_place(rng):
+    played = song(rng, own=0.5)[:, :12_000]
+    assert best_shift(played + rng.standard_normal((1, 12_000)), played, 0, **HOW) == 0
+
+
+@pytest.mark.parametrize(("length", "here"), [(4_001, 0), (3_000, 1_001), (3_000, -1)])
+def test_a_sound_that_reaches_beyond_its_image_is_refused(length, here, rng):
+    with pytest.raises(ValueError, match=f"{length} samples from sample {here} on do not lie within an image of 4000"):
+        best_shift(rng.standard_normal((1, length)), rng.standard_normal((1, 4000)), here, **HOW)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("which", ["heard", "image"])
+def test_samples_that_are_no_numbers_are_refused(bad, which, rng):
+    sounds = {"heard": rng.standard_normal((1, 2000)), "image": rng.standard_normal((1, 4000))}
+    sounds[which][0, 700] = bad
+    with pytest.raises(ValueError, match="not finite"):
+        best_shift(sounds["heard"], sounds["image"], 0, **HOW)

@@ -32,8 +32,7 @@ def align(
     output : path, optional
         An audio file for the reference, as long as the recording and in time with it.
     labels : path, optional
-        A text file of labels for Audacity: where the reference begins, and its jumps.
-
+        A text file of labels for Audacity: where the reference begins, jumps and is silent.
     speed : float or "auto", optional
         How many percent faster the reference was played than it was recorded, known to some 0.3. "auto" tries all up
         to 6 % off where it is not heard at its own, in a minute for each hour of recording; so it is done unasked in
@@ -46,7 +45,7 @@ def align(
     UsageError, InputError, OutputExistsError, OutputError
     """
     from unsum.alignment import align_sources, output_format, write_aligned, write_labels
-    from unsum.removal import open_problem
+    from unsum.removal import damage_of, open_problem
 
     problem, _ = open_problem(str(recording), [str(reference)])
     targets = [Path(path) for path in (output, labels) if path is not None]
@@ -59,9 +58,10 @@ def align(
         rate = problem.mixture.sample_rate
         output_format(Path(output), problem.references[0], whole=True, sample_rate=rate)
     pair = align_sources(problem, speed=speed, progress=progress)
+    pair = replace(pair, limits=damage_of((problem.mixture, *problem.references)))
     if not pair.present:
         if targets:
-            why = "; ".join(pair.location.remarks)
+            why = "; ".join((*pair.location.remarks, *pair.limits))
             raise RefusedError(f"{pair.reference} was not found in {pair.mixture} ({why}); nothing was written")
         return pair
     if output is not None:

@@ -57,7 +57,8 @@ def explain(
     from unsum.describe.pan import pan_law
     from unsum.explanation import explain_problem
     from unsum.explanation_files import file_behind, planned_paths, session_path, write_explanation
-    from unsum.removal import open_problem
+    from unsum.reasons import with_plain_absences
+    from unsum.removal import damage_of, open_problem
     from unsum.report.session import keep_session_of_another
 
     if images and out_dir is None:
@@ -86,6 +87,9 @@ def explain(
         for path in planned:
             reserve_output(path, overwrite=overwrite, inputs=inputs).unlink()
     explanation = explain_problem(problem, max_taps=max_taps, law=law, window_seconds=window, progress=progress)
+    analysis = with_plain_absences(problem, explanation.analysis)
+    damage = damage_of((problem.mixture, *problem.references))
+    explanation = replace(explanation, analysis=replace(analysis, limits=(*analysis.limits, *damage)))
     if folder is None:
         return explanation
     explanation = write_explanation(

@@ -55,7 +55,7 @@ def remove(
     """
     # Here and not above: recover runs without scipy and numba, which the rungs need.
     from unsum.ladder import analyse
-    from unsum.removal import files_of, images_beside, open_problem, write_removal
+    from unsum.removal import damage_of, files_of, images_beside, open_problem, write_removal
     from unsum.removal import output_path as removal_path
     from unsum.report.removal import kept_null_db
     from unsum.report.session import keep_session_of_another
@@ -83,7 +83,8 @@ def remove(
         reserve_output(path, overwrite=overwrite, inputs=inputs).unlink()
     analysis = analyse(problem, max_rung=max_rung, exclude=exclude, speed=speed, progress=progress)
     if analysis.nothing_found:
-        reasons = "; ".join(f"{name}: {finding.reason}" for name, finding in analysis.references.items())
+        told = [f"{name}: {finding.reason}" for name, finding in analysis.references.items()]
+        reasons = "; ".join([*told, *damage_of((problem.mixture, *problem.references))])
         raise RefusedError(f"no reference was found in {problem.mixture.name} ({reasons}); nothing was written")
     depth = kept_null_db(analysis)
     if min_null_db is not None and depth > -abs(min_null_db):

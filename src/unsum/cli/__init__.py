@@ -82,7 +82,10 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
+        if arguments:
+            say(f"unsum: {error.format_message().rstrip('.')}; {_called(error)} --help tells how it is called")
+        else:
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         say("unsum: interrupted; nothing half written was kept")
@@ -105,6 +108,12 @@ def run(arguments: list[str]) -> int:
             "set UNSUM_TRACEBACK=1 and run again for the details to report"
         )
         return 1
+
+
+def _called(error: click.ClickException) -> str:
+    """The command that was called wrongly."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return "unsum" if context is None else context.command_path
 
 
 def _check_dashes(arguments: Sequence[str]) -> None:

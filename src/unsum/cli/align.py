@@ -20,7 +20,7 @@ Examples:
 @click.argument("recording", metavar="REC")
 @click.argument("reference", metavar="REF")
 @click.option("-o", "--output", type=PATH, help="Write REF here, as long as REC and in time with it.")
-@click.option("--labels", type=PATH, help="Write where REF begins and jumps, as labels for Audacity.")
+@click.option("--labels", type=PATH, help="Write where REF begins, jumps and is silent, for Audacity.")
 @speed_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 @click.option("-y", "--overwrite", is_flag=True, help="Overwrite what is there.")
@@ -35,7 +35,7 @@ def align_command(
     overwrite: bool,
     quiet: bool,
 ) -> int:
-    """Where REF is in REC: offset, clock, jumps.
+    """Where REF is in REC: offset, clock, jumps, silences.
 
     REC and REF are FILE, FILE#a:1 or FILE#a:1[FL,FR]. REC is never changed:
     what is written with -o is REF, moved and stretched to the time of REC.

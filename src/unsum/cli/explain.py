@@ -51,7 +51,8 @@ def explain_command(
 
     MIX and each STEM are FILE, FILE#a:1 or FILE#a:1[FL,FR]. Stems are taken to
     begin with the mix unless they are found elsewhere in it; those that are not in
-    it are told. Pan is in degrees from the centre, 45 at either side.
+    it are told, and if none of them is, the exit code is 4. Pan is in degrees from
+    the centre, 45 at either side.
     """
     from unsum import api
     from unsum.cli.progress import ProgressDisplay
@@ -73,4 +74,4 @@ def explain_command(
         click.echo(explanation_json(explanation))
     elif not quiet:
         click.echo(explanation_text(explanation, verbose=verbose))
-    return 0
+    return 0 if explanation.analysis.model.present else 4

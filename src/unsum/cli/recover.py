@@ -142,7 +142,7 @@ def recover_command(
                 if not as_json:
                     click.echo(finding_text(outcome.finding, verbose=verbose))
                 for line in warning_lines(outcome.finding, name=outcome.input.name if len(paths) > 1 else ""):
-                    click.echo(line, err=True)
+                    say(line)
 
     with ProgressDisplay(quiet=quiet, in_seconds=True) as display:
         outcomes = api.recover_all(

@@ -6,12 +6,14 @@ import textwrap
 
 import click
 
+from unsum.report.lines import harmless
+
 _NARROWEST = 20
 
 
 def say(text: str) -> None:
     """Print a sentence on stderr, whatever the names in it: on one line, or in the lines that a terminal has."""
-    line = " ".join(text.splitlines())
+    line = harmless(text)
     if (columns := terminal_columns()) is not None:
         # A path stays whole: it is there to be copied.
         line = textwrap.fill(line, columns - 1, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -15,8 +15,18 @@ def best_path(gained: NDArray[np.float64], *, price: float) -> NDArray[np.intp]:
     Returns
     -------
     states : (steps,)
+
+    Raises
+    ------
+    ValueError
+        If there is no state, or a gain is not a number: against that nothing can be compared.
     """
     n_states, n_steps = gained.shape
+    if not n_states:
+        raise ValueError(f"gains of shape {gained.shape} have no state to be in; give one row for each")
+    if np.isnan(gained).any():
+        state, step = np.argwhere(np.isnan(gained))[0]
+        raise ValueError(f"the gain of state {state} in step {step} is not a number; give 0 where nothing is known")
     came = np.empty((n_steps, n_states), np.intp)
     stay = np.arange(n_states)
     score = np.zeros(n_states)

@@ -31,8 +31,20 @@ def best_shift(heard: Audio, image: Audio, here: int, *, frame: int, floor: floa
     frame : samples of a frame, even
     floor : as `unsum.dsp.code_length.nats_saved` takes it
     apart : no two places nearer to each other than about this are compared
+
+    Raises
+    ------
+    ValueError
+        If the sound does not lie within the image where it seems to, or a sample is not finite.
     """
     length = heard.shape[1]
+    if not 0 <= here <= image.shape[1] - length:
+        raise ValueError(
+            f"{length} samples from sample {here} on do not lie within an image of {image.shape[1]}; "
+            "cut the image wider, or the sound shorter"
+        )
+    if not (np.isfinite(heard).all() and np.isfinite(image).all()):
+        raise ValueError("a sample of the sound or of the image is not finite; leave out such files before")
     predictor = predictor_of(heard)[None]
     white = scipy.signal.oaconvolve(image, predictor, axes=1)[:, : image.shape[1]]
     pattern = scipy.signal.oaconvolve(heard, predictor, axes=1)[:, :length]

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from unsum.dsp.deviations import Deviations
 from unsum.dsp.linear_solvers import (
     KNOWN,
     WORTHWHILE,
@@ -73,6 +74,8 @@ class FilterFit:
         Whether iterations ended because nothing was left to gain.
     correlation : (channels, channels, bins), or None
         Of the errors of one reference's responses in two channels; see `unsum.dsp.uncertainty.Spread`.
+    deviations : or None
+        What stretches of time did to the filters.
     """
 
     filters: NDArray[np.float64]
@@ -88,6 +91,7 @@ class FilterFit:
     spectral_ridge: NDArray[np.float64] | None
     converged: bool
     correlation: NDArray[np.complex128] | None = None
+    deviations: Deviations | None = None
 
     @property
     def null_db(self) -> float:
@@ -127,6 +131,8 @@ def least_squares_filters(
         refinement, no second step and no variance; without spectra in the equations no second step and no variance.
     start : (channels, references, n_taps), optional
         Filters that are near the answer, as those of fewer taps or rows are: what they leave takes fewer iterations.
+        A matrix that is factored, of up to ``largest_dense`` unknowns, needs none: it gives its answer as if there
+        were no start.
     ridge : float
         Relative to the energy of each reference.
     spectral : bool

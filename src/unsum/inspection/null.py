@@ -16,6 +16,7 @@ from unsum.inspection.bands import BandMeter
 from unsum.inspection.samples import on_grid, without_infinities
 from unsum.media.decode import DecodedFrame, DecodeReport, read_frames, sample_dtype
 from unsum.media.probe import AudioStream, parse_address, probe
+from unsum.media.promised import shortfall_words
 from unsum.progress import Progress
 from unsum.streams.arithmetic import Grid, StreamFormat
 from unsum.streams.assembly import Assembler
@@ -216,6 +217,12 @@ class _Side:
             self.samples += block.length
             yield block.samples[number][rows]
 
+    def shortfall(self) -> str | None:
+        """What its header promises beyond what was there when it was last read, in words."""
+        there = self.report.lengths.get(self.stream.number, 0)
+        short = shortfall_words(self.stream.promised_samples, there, sample_rate=self.stream.sample_rate)
+        return short and f"{self.name} is truncated: {short}"
+
     def finding(self) -> NullSide:
         return NullSide(
             name=self.name,
@@ -345,7 +352,7 @@ class _DifferenceMeter:
         sums = np.sum(self._seconds, axis=0) if self._seconds else np.zeros(3)
         full_scale = 1.0 if self.grid.bits is None else float(1 << (self.grid.bits - 1))
         rate, channels = a.stream.sample_rate, len(a.channels)
-        all_remarks = [*remarks]
+        all_remarks = [*remarks, *(short for side in self.sides if (short := side.shortfall()))]
         if self.not_finite:
             all_remarks.append(f"{self.not_finite} samples are no number (NaN or infinite); compared as 0")
         if a.channels != b.channels:

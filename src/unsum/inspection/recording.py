@@ -14,6 +14,7 @@ from unsum.inspection.findings import Containment, FileFinding, StreamFinding
 from unsum.inspection.streams import StreamMeter
 from unsum.media.decode import DecodedFrame, DecodeReport, read_frames, sample_dtype
 from unsum.media.probe import AudioStream, Recording, probe
+from unsum.media.promised import shortfall_words
 from unsum.progress import Progress
 from unsum.streams.arithmetic import Grid, StreamFormat
 from unsum.streams.assembly import AlignedBlock, Assembler, NotInterleavedError
@@ -90,7 +91,7 @@ def _inspect(recording: Recording, progress: Progress | None, *, separate: bool)
         recording=recording,
         streams=streams,
         containments=tuple(containments),
-        remarks=tuple(_remarks(recording, groups, max(map(_end_seconds, streams)))),
+        remarks=tuple(_remarks(recording, groups, reading.report, max(map(_end_seconds, streams)))),
         broken_off=reading.broken_off,
     )
 
@@ -284,12 +285,20 @@ def _end_seconds(stream: StreamFinding) -> float:
     return stream.start_seconds + stream.seconds if stream.samples else 0.0
 
 
-def _remarks(recording: Recording, groups: Mapping[int, Sequence[AudioStream]], end_seconds: float) -> Iterator[str]:
+def _remarks(
+    recording: Recording, groups: Mapping[int, Sequence[AudioStream]], report: DecodeReport, end_seconds: float
+) -> Iterator[str]:
     if len(groups) > 1:
         each = "; ".join(
             f"{rate} Hz: " + ", ".join(f"a:{stream.number}" for stream in streams) for rate, streams in groups.items()
         )
         yield f"streams of different sample rates were not compared with each other ({each})"
+    for stream in recording.audio:
+        there = report.lengths.get(stream.number, 0)
+        if short := shortfall_words(stream.promised_samples, there, sample_rate=stream.sample_rate):
+            yield f"truncated: {short}"
+    if any(stream.promised_samples is not None for stream in recording.audio):
+        return
     said = recording.duration_seconds
     # Where there is a picture, the length is the picture's.
     if said is not None and not recording.others and abs(said - end_seconds) > 0.1 + 0.01 * said:

@@ -82,6 +82,7 @@ class DecodeReport:
     primings : {stream: samples} that its codec put before the audio, dropped while decoding
     paddings : {stream: samples} that its codec put behind the audio, dropped while decoding
     packet_bytes : {stream: bytes} of its packets
+    lengths : {stream: samples} from its first to its last, holes between them included
     """
 
     breaks: list[Discontinuity] = field(default_factory=list)
@@ -89,6 +90,7 @@ class DecodeReport:
     primings: dict[int, int] = field(default_factory=dict)
     paddings: dict[int, int] = field(default_factory=dict)
     packet_bytes: dict[int, int] = field(default_factory=dict)
+    lengths: dict[int, int] = field(default_factory=dict)
     position_bytes: int = 0
 
 
@@ -278,6 +280,7 @@ class _StreamDecoder:
                 break
         seconds = None if frame.pts is None else frame.pts * self.tick_seconds
         start = self.clock.place(seconds=seconds, samples=frame.samples, number=number, next_seconds=next_seconds)
+        self.report.lengths[self.stream.number] = self.clock.end - (self.clock.start or 0)
         samples = _samples(frame, self.stream.bits)
         if self.reached is not None and self.reached > start:  # the same stretch came twice: the first one stays
             overlap = min(self.reached - start, samples.shape[1])

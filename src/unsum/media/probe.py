@@ -19,6 +19,7 @@ from av.error import FFmpegError
 from unsum.errors import InputError, UsageError
 from unsum.layouts import LAYOUTS, layout_name
 from unsum.media.flac import parse_streaminfo
+from unsum.media.promised import samples_promised_by_wav
 
 # Worker threads must never reach FFmpeg's logger: its callback needs the interpreter.
 av.logging.set_level(av.logging.PANIC)
@@ -44,6 +45,7 @@ class AudioStream:
     bits_per_second : of the coded stream, None where the header does not tell
     profile : of the codec, such as ``LC``; empty where there is none
     encoder : what wrote the stream, else the file, by its own tag
+    promised_samples : by the header, to the sample; None where it does not tell so exactly
     """
 
     number: int
@@ -60,6 +62,7 @@ class AudioStream:
     bits_per_second: int | None = None
     profile: str = ""
     encoder: str = ""
+    promised_samples: int | None = None
 
     @property
     def layout(self) -> str:
@@ -172,6 +175,10 @@ def probe(path: str | Path) -> Recording:
         audio = tuple(_audio_stream(path, n, stream, writer) for n, stream in enumerate(container.streams.audio))
         if any(stream.codec == "wavpack" for stream in audio):
             audio = _with_wavpack_headers(container, audio)
+        audio = tuple(
+            replace(stream, promised_samples=_promised_samples(path, container, stream.container_index))
+            for stream in audio
+        )
         others = tuple(
             f"{stream.type} {stream.codec_context.name}" if stream.codec_context else stream.type
             for stream in container.streams
@@ -218,6 +225,17 @@ def _audio_stream(path: Path, number: int, stream: AVStream, writer: str) -> Aud
         profile=context.profile or "",
         encoder=_tag(stream.metadata, "encoder") or writer,
     )
+
+
+def _promised_samples(path: Path, container: InputContainer, index: int) -> int | None:
+    """What the header of a file of one stream promises; in a container, streams may end before it."""
+    if container.format.name == "flac":
+        info = parse_streaminfo(container.streams[index].codec_context.extradata)
+        return info.samples or None if info is not None else None
+    if container.format.name == "wav" and path.is_file():  # a pipe can be read but once
+        with suppress(OSError):
+            return samples_promised_by_wav(path)
+    return None
 
 
 def _bits_per_second(stream: AVStream) -> int | None:

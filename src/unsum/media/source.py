@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from unsum.errors import InputError
 from unsum.media.decode import DecodedFrame, DecodeReport, read_frames
 from unsum.media.probe import AudioStream, StreamAddress, parse_address, probe
+from unsum.media.promised import shortfall_words
 
 _SILENCE_SAMPLES = 1 << 16
+# By so much a header that is not exact may be off.
+_OFF_SECONDS, _OFF_SHARE = 0.1, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class FileSource:
 
     Attributes
     ----------
+    samples : as long as it is expected to be, by the header
+    with_picture : the expected length is that of the picture beside the sound
     report : what went wrong the last time that `blocks` was read to its end
     """
 
@@ -32,6 +37,7 @@ class FileSource:
     stream: AudioStream
     channels: tuple[str, ...]
     samples: int | None
+    with_picture: bool = False
     report: DecodeReport = field(default_factory=DecodeReport, compare=False, repr=False)
 
     @property
@@ -67,6 +73,7 @@ class FileSource:
             yield block
         self.report.errors[:] = report.errors
         self.report.breaks[:] = report.breaks
+        self.report.lengths |= report.lengths
 
     def damage(self) -> str | None:
         """What could not be read, in words; None as long as nothing is known."""
@@ -81,7 +88,21 @@ class FileSource:
                 f"{samples} samples {kind}" for samples, kind in ((lost, "missing"), (doubled, "twice")) if samples
             ]
             told.append(f"{', '.join(kinds)}, first at {seconds:.3f} s")
-        return f"{self.name} is damaged: {'; '.join(told)}" if told else None
+        there = self.report.lengths.get(self.stream.number, 0)
+        if there and (short := shortfall_words(self.stream.promised_samples, there, sample_rate=self.sample_rate)):
+            told.append(short)
+        if told:
+            return f"{self.name} is damaged: {'; '.join(told)}"
+        return self._other_length(there) if there and self.stream.promised_samples is None else None
+
+    def _other_length(self, there: int) -> str | None:
+        """By how much a header that counts in seconds or packets, or guesses, is off; None where that is little."""
+        if self.samples is None or self.with_picture:
+            return None
+        said, found = self.samples / self.sample_rate, there / self.sample_rate
+        if abs(said - found) <= _OFF_SECONDS + _OFF_SHARE * said:
+            return None
+        return f"{self.name} is said to be {said:.3f} s long, but its sound ends at {found:.3f} s"
 
     def read(self, report: DecodeReport) -> Iterator[NDArray[Any]]:
         """As `blocks`; what goes wrong while reading is put into ``report``."""
@@ -133,4 +154,5 @@ def open_source(address: str | Path | StreamAddress, *, name: str | None = None)
         stream=stream,
         channels=channels,
         samples=None if seconds is None else round(seconds * stream.sample_rate),
+        with_picture=bool(recording.others),
     )

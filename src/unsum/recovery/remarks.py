@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from unsum.media.promised import shortfall_words
 from unsum.recovery.findings import CheckFinding, SourceFinding
 from unsum.recovery.outputs import writes_stems
 from unsum.recovery.plan import Plan
@@ -83,7 +84,13 @@ def _on_reading(plan: Plan, result: PassResult) -> Iterator[str]:
         yield f"stream {stream}: a packet at {clock_time(seconds)} cannot be decoded ({reason}); treated as a hole"
     if len(errors) > _LISTED:
         yield f"{len(errors) - _LISTED} more packets cannot be decoded"
+    for stream in plan.streams:
+        there = result.report.lengths.get(stream.number, 0)
+        if short := shortfall_words(stream.promised_samples, there, sample_rate=rate):
+            yield f"stream {stream.number} is truncated: {short}; what is there was recovered"
     duration, found = plan.recording.duration_seconds, result.samples / rate
+    if any(stream.promised_samples is not None for stream in plan.streams):
+        return
     if duration is not None and found < duration - _TRUNCATED_SECONDS:
         yield (
             f"the audio ends at {clock_time(found)} but the header says {clock_time(duration)}; "

@@ -2,57 +2,74 @@
 
 import json
 import math
-import textwrap
 
 from unsum.alignment import AlignedPair
 from unsum.describe.timing import jump_words
+from unsum.report.lines import harmless, wrapped
 from unsum.timecode import clock_time
 
-WIDTH = 79
 _MOST_JUMPS = 20
 
 
 def alignment_text(pair: AlignedPair) -> str:
-    """Offset, clock and jumps, one to a line."""
+    """Offset, clock, jumps and silences, one to a line."""
     if pair.clock is None:
         why = "; ".join(pair.location.remarks)
-        return "\n".join(textwrap.wrap(f"{pair.reference} was not found in {pair.mixture} ({why}).", WIDTH))
+        lines = wrapped(f"{pair.reference} was not found in {pair.mixture} ({why}).")
+        return "\n".join([*lines, *_limits(pair)])
     clock, rate = pair.clock, pair.sample_rate
     warp = clock.warp
-    delay = warp.delay_seconds
-    where = f"begins at {clock_time(delay)}" if delay >= 0 else f"is heard from its own {clock_time(-delay)} on"
-    lines = [f"{pair.reference} {where} of {pair.mixture}."]
-    lines.append(_value("delay", f"{clock.delay_samples:.4f}", clock.delay_stderr_samples, f"samples at {rate} Hz"))
-    lines.append(_value("clock", f"{clock.clock_ppm:+.4f}", clock.clock_stderr_ppm, "ppm"))
+    lines = wrapped(begin_sentence(pair.mixture, pair.reference, warp.delay_seconds))
+    if pair.many_paths:
+        told = f"{clock.delay_samples:.0f} samples at {rate} Hz, of the bulk of many paths, as in a room"
+        values = [("delay", told)]
+    else:
+        values = [_value("delay", f"{clock.delay_samples:.4f}", clock.delay_stderr_samples, f"samples at {rate} Hz")]
+    values.append(_value("clock", f"{clock.clock_ppm:+.4f}", clock.clock_stderr_ppm, "ppm"))
     if warp.bend is not None:
         offsets = [1000 * offset for offset in warp.bend.offsets_seconds]
-        lines.append(
-            f"  bend      {min(offsets):+.3f} to {max(offsets):+.3f} ms, a value every {warp.bend.step_seconds:g} s"
-        )
-    jumps = jump_words(warp, sample_rate=rate)[:_MOST_JUMPS]
-    lines += [f"  jump      {clock_time(at)}: {words}" for at, words in jumps]
-    if len(warp.jumps) > _MOST_JUMPS:
-        lines.append(f"  and {len(warp.jumps) - _MOST_JUMPS} more jumps")
-    lines.append(f"  kind      {clock.kind}; polarity {'upright' if pair.location.polarity > 0 else 'inverted'}")
+        step = warp.bend.step_seconds
+        values.append(("bend", f"{min(offsets):+.3f} to {max(offsets):+.3f} ms, a value every {step:g} s"))
+    jumps = jump_words(warp, sample_rate=rate)
+    values += [("jump", f"{clock_time(at)}: {words}") for at, words in jumps[:_MOST_JUMPS]]
+    if len(jumps) > _MOST_JUMPS:
+        values.append(("", f"and {len(jumps) - _MOST_JUMPS} more jumps"))
+    for start, stop in pair.silences:
+        until = "on" if stop is None else f"to {clock_time(stop)}"
+        values.append(("silence", f"from {clock_time(start)} {until} it is not heard"))
+    values.append(("kind", f"{clock.kind}; polarity {'upright' if pair.location.polarity > 0 else 'inverted'}"))
     if clock.null_db < clock.null_db_before - 0.05:
         before, after = f"{clock.null_db_before:.1f} dB", f"{clock.null_db:.1f} dB"
-        lines.append(f"  null      {before} without, {after} with it, on samples not fitted to")
-    for remark in (*pair.location.remarks, *clock.remarks):
-        lines += textwrap.wrap(f"note: {remark}", WIDTH, subsequent_indent="  ")
+        values.append(("null", f"{before} without, {after} with it, on samples not fitted to"))
+    for name, words in values:
+        lines += wrapped(words, first=f"  {name:9} ", rest=" " * 12)
+    lines += [line for remark in (*pair.location.remarks, *clock.remarks) for line in wrapped(f"note: {remark}")]
     if pair.n_clipped:
-        lines.append(
+        lines += wrapped(
             f"note: {pair.n_clipped} samples were beyond full scale and are clipped; a .wav of floats holds them"
         )
+    lines += _limits(pair)
     if pair.output is not None:
-        lines.append(f"written: {pair.output.name}")
+        lines.append(harmless(f"written: {pair.output.name}"))
     if pair.labels is not None:
-        lines.append(f"labels: {pair.labels.name}")
-    return "\n".join(line for whole in lines for line in textwrap.wrap(whole, WIDTH, subsequent_indent="            "))
+        lines.append(harmless(f"labels: {pair.labels.name}"))
+    return "\n".join(lines)
 
 
-def _value(name: str, value: str, stderr: float, unit: str) -> str:
+def begin_sentence(mixture: str, reference: str, delay_seconds: float) -> str:
+    """Which of two sounds begins in the other, and when."""
+    if delay_seconds >= 0:
+        return f"{reference} begins at {clock_time(delay_seconds)} of {mixture}."
+    return f"{mixture} begins at {clock_time(-delay_seconds)} of {reference}."
+
+
+def _limits(pair: AlignedPair) -> list[str]:
+    return [line for limit in pair.limits for line in wrapped(f"limit: {limit}")]
+
+
+def _value(name: str, value: str, stderr: float, unit: str) -> tuple[str, str]:
     sure = f" ± {stderr:.2g}" if math.isfinite(stderr) else ", not determined by the audio"
-    return f"  {name:9} {value} {unit}{sure}"
+    return name, f"{value} {unit}{sure}"
 
 
 def alignment_json(pair: AlignedPair) -> str:
@@ -66,8 +83,9 @@ def alignment_json(pair: AlignedPair) -> str:
         "kind": clock.kind,
         "delay_seconds": {
             "value": clock.delay_samples / pair.sample_rate,
-            "stderr": known(clock.delay_stderr_samples / pair.sample_rate),
+            "stderr": None if pair.many_paths else known(clock.delay_stderr_samples / pair.sample_rate),
         },
+        "many_paths": pair.many_paths,
         "clock_ppm": {"value": clock.clock_ppm, "stderr": known(clock.clock_stderr_ppm)},
         "polarity": pair.location.polarity,
         "jumps": [
@@ -90,8 +108,10 @@ def alignment_json(pair: AlignedPair) -> str:
             "present": pair.present,
             "confidence": pair.location.confidence,
             "alignment": found,
+            "silences": [{"start_seconds": start, "stop_seconds": stop} for start, stop in pair.silences],
             "clipped_samples": pair.n_clipped,
             "remarks": [*pair.location.remarks, *(clock.remarks if clock else ())],
+            "limits": list(pair.limits),
             "output": None if pair.output is None else str(pair.output),
             "labels": None if pair.labels is None else str(pair.labels),
         },

@@ -2,7 +2,6 @@
 
 import json
 import math
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,45 +10,45 @@ import numpy as np
 from unsum.automation import Automation
 from unsum.describe.echo import echo_words
 from unsum.describe.eq import Band, Equalisation
-from unsum.describe.mixer import Mixer, mixer_words
+from unsum.describe.mixer import Mixer
 from unsum.describe.pan import CENTRE_DEGREES, EQUAL_POWER
 from unsum.describe.room import room_words
 from unsum.describe.sends import shared_reverb_words
 from unsum.describe.stereo import StereoPaths, stereo_words
-from unsum.describe.timing import timing_words
 from unsum.explanation import Explanation, Track
 from unsum.report.effects_json import AUTOMATION_ROWS, echo_fields, equaliser_fields, room_fields, value_fields
+from unsum.report.lines import harmless, in_columns, wrapped
 from unsum.report.removal import step_lines
+from unsum.report.sure import arrival_words, pan_column, strip_words, sure_number
 
-WIDTH = 79
 _NAME_WIDTH = 26
 # Cross paths that are softer than this beside the straight ones are not worth a line.
 _CROSS_PATH_DB = -60.0
-_NO_PAN_DEGREES, _NO_WIDTH_CHANGE = 0.05, 0.005
 _STEADY_DB, _STEADY_DEGREES, _STEADY_SAMPLES = 0.1, 0.5, 0.1
 _FEW_PERCENT = 0.05
 
 
 def explanation_text(explanation: Explanation, *, verbose: bool = False) -> str:
     """A row for each track with what was done to it below, then what no track explains."""
-    lines = [*_table(explanation, verbose=verbose), *_wrapped(residual_sentence(explanation))]
+    lines = [*_table(explanation, verbose=verbose), *wrapped(residual_sentence(explanation))]
+    lines += wrapped(rounded_sentence(explanation))
     for shared in explanation.shared_reverbs:
-        lines += _wrapped("; ".join(shared_reverb_words(shared)))
+        lines += wrapped("; ".join(shared_reverb_words(shared)))
     for track in explanation.tracks.values():
         if not track.present:
             reason = explanation.analysis.references[track.name].reason
-            lines += _wrapped(f"{track.name} is not in {explanation.problem.mixture.name} ({reason})")
+            lines += wrapped(f"{track.name} is not in {explanation.problem.mixture.name} ({reason})")
     for limit in limits(explanation):
-        lines += _wrapped(f"limit: {limit}")
+        lines += wrapped(f"limit: {limit}")
     if verbose:
         lines += [line for step in explanation.analysis.steps for line in step_lines(step)]
-    lines += [f"response of {name}: {path.name}" for name, paths in explanation.responses.items() for path in paths]
-    lines += [f"image of {name}: {path.name}" for name, path in explanation.images.items()]
+    written = [(f"response of {name}", path) for name, paths in explanation.responses.items() for path in paths]
+    written += [(f"image of {name}", path) for name, path in explanation.images.items()]
     if explanation.residual is not None:
-        lines.append(f"what no track explains: {explanation.residual.name}")
+        written.append(("what no track explains", explanation.residual))
     if explanation.session is not None:
-        lines.append(f"written: {explanation.session.name}")
-    return "\n".join(lines)
+        written.append(("written", explanation.session))
+    return "\n".join([*lines, *(harmless(f"{what}: {path.name}") for what, path in written)])
 
 
 def residual_sentence(explanation: Explanation) -> str:
@@ -60,6 +59,16 @@ def residual_sentence(explanation: Explanation) -> str:
     if null_db == -math.inf:
         return "what no track explains: nothing, the mix is their sum to the last bit"
     return f"what no track explains: {null_db:.1f} dB of the mix"
+
+
+def rounded_sentence(explanation: Explanation) -> str:
+    """How much of the mix these settings give to the sample, where they do; empty elsewhere."""
+    rounded = explanation.rounded
+    if rounded is None:
+        return ""
+    missed = round((1 - rounded.explained) * rounded.samples)
+    shown = "every one" if not missed else f"all but {missed}"
+    return f"rounded as the mix is, these settings give {shown} of {rounded.samples} of its samples as they are"
 
 
 def limits(explanation: Explanation) -> tuple[str, ...]:
@@ -79,38 +88,37 @@ def _table(explanation: Explanation, *, verbose: bool) -> Iterator[str]:
         assert track.mixer is not None and track.timing is not None
         mixer = track.mixer
         row = (
-            f"{_short(track.name):{_NAME_WIDTH}} {_number(mixer.gain_db):>9} {_pan(mixer):>8} "
+            f"{in_columns(track.name, _NAME_WIDTH)} {_gain(mixer):>9} {pan_column(mixer):>8} "
             f"{_delay(track):>15} {_share(mixer.image_db):>11}"
         )
         yield row + ("  inv." if mixer.polarity == -1 else "")
         for words in _track_words(track, verbose=verbose):
-            yield from textwrap.wrap(
-                words, WIDTH, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False
-            )
+            yield from wrapped(words, first="    ", rest="      ")
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 13]}...{name[-10:]}"
-
-
-def _number(value: float | None) -> str:
-    return "?" if value is None else f"{_no_minus_zero(value, 2):.2f}"
+def _gain(mixer: Mixer) -> str:
+    return "?" if mixer.gain_db is None else sure_number(mixer.gain_db, mixer.gain_stderr_db, 2)
 
 
 def _no_minus_zero(value: float, digits: int) -> float:
     return 0.0 if abs(value) < 0.5 * 10.0**-digits else value
 
 
-def _pan(mixer: Mixer) -> str:
-    """Degrees from the centre, C for none."""
-    if mixer.pan_degrees is None:
-        return "-"
-    off = mixer.pan_degrees - CENTRE_DEGREES
-    return "C" if abs(off) < _NO_PAN_DEGREES else f"{'L' if off < 0 else 'R'} {abs(off):.1f}"
-
-
 def _delay(track: Track) -> str:
-    return f"{_no_minus_zero(track.delay_samples, 3):.3f}"
+    """Samples; in a room those of the direct sound, and no part of one."""
+    assert track.timing is not None
+    rate, first = track.timing.sample_rate, _first_of_many(track)
+    if first is not None:
+        return sure_number(first * rate, None, 0)
+    stderr = track.timing.delay_stderr_seconds
+    return sure_number(track.delay_samples, None if stderr is None else stderr * rate, 3)
+
+
+def _first_of_many(track: Track) -> float | None:
+    """When the direct sound of a room is heard, in seconds; None where there is no room."""
+    if track.room is None or track.timing is None or track.warp_samples is None:
+        return None
+    return track.warp_samples / track.timing.sample_rate + track.room.arrival_seconds
 
 
 def _share(image_db: float | None) -> str:
@@ -133,7 +141,7 @@ def _track_words(track: Track, *, verbose: bool) -> Iterator[str]:
     if track.automation is not None:
         yield "over time: " + "; ".join(automation_words(track.automation, track.timing.sample_rate))
     if verbose:
-        yield "; ".join((*timing_words(track.timing), *mixer_words(track.mixer)))
+        yield "; ".join((*arrival_words(track.timing, _first_of_many(track)), *strip_words(track.mixer)))
 
 
 def equaliser_words(eq: Equalisation, fader_db: float | None, *, verbose: bool = False) -> tuple[str, ...]:
@@ -166,8 +174,10 @@ def _band_words(band: Band, *, verbose: bool) -> str:
 
 def _of_size(value: float, stderr: float | None, verbose: bool, digits: int, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
+    if not verbose:
+        return sure_number(value, stderr, digits, sign=sign)
     shown = f"{_no_minus_zero(value, digits):{sign}.{digits}f}"
-    return f"{shown} ± {stderr:.2g}" if verbose and stderr is not None and math.isfinite(stderr) else shown
+    return f"{shown} ± {stderr:.2g}" if stderr is not None and math.isfinite(stderr) else shown
 
 
 def _hertz(hz: float, stderr: float, verbose: bool) -> str:
@@ -213,10 +223,6 @@ def automation_words(automation: Automation, sample_rate: int) -> tuple[str, ...
             words.append(f"{what} from {' to '.join(ends)} {unit}")
     frames = f"{len(automation.seconds)} frames"
     return (*words, frames) if words else (f"steady in {frames}",)
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def explanation_json(explanation: Explanation) -> str:

@@ -1,17 +1,16 @@
 """What was found in a file, in words for a terminal and as JSON for scripts."""
 
 import json
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from unsum.errors import UnsumError
 from unsum.inspection.findings import ChannelFinding, Containment, FileFinding, StreamFinding
 from unsum.media.probe import AudioStream
+from unsum.report.lines import paragraphs
 from unsum.report.lossy_history import history_dict, history_words
 from unsum.timecode import clock_time
 
-WIDTH = 79
 # Pairs that cancel less are no news: any two sounds have something in common.
 SHOWN_NULL_DB = -6.0
 SHOWN_SHARE = 0.01
@@ -29,15 +28,17 @@ def inspection_text(finding: FileFinding, *, all_pairs: bool = False) -> str:
     recording = finding.recording
     length = "length unknown" if recording.duration_seconds is None else clock_time(recording.duration_seconds)
     others = f"; also {', '.join(recording.others)}" if recording.others else ""
-    lines = _wrapped([f"{recording.path.name}: {recording.container}, {length}, {_size(recording.size_bytes)}{others}"])
+    lines = paragraphs(
+        [f"{recording.path.name}: {recording.container}, {length}, {_size(recording.size_bytes)}{others}"]
+    )
     if finding.broken_off:
-        lines += _wrapped([f"breaks off: {finding.broken_off}"], "  ")
+        lines += paragraphs([f"breaks off: {finding.broken_off}"], "  ")
     for stream in finding.streams:
         copies = [pair for pair in finding.containments if pair.inner.stream == pair.outer.stream == _number(stream)]
         lines += _stream_lines(stream, copies)
     if len(finding.streams) > 1:
         lines += _containment_lines(finding.containments, all_pairs=all_pairs)
-    lines += _wrapped([f"note: {remark}" for remark in finding.remarks])
+    lines += paragraphs([f"note: {remark}" for remark in finding.remarks])
     return "\n".join(lines)
 
 
@@ -66,20 +67,6 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes} bytes"
 
 
-def _wrapped(texts: Iterable[str], prefix: str = "", *, indent: str | None = None) -> list[str]:
-    return [
-        line
-        for text in texts
-        for line in textwrap.wrap(
-            text,
-            WIDTH,
-            initial_indent=prefix,
-            subsequent_indent=prefix + "  " if indent is None else indent,
-            break_on_hyphens=False,
-        )
-    ]
-
-
 def _stream_lines(found: StreamFinding, copies: Sequence[Containment]) -> list[str]:
     stream = found.stream
     named = [f'"{stream.title}"'] if stream.title else []
@@ -94,10 +81,10 @@ def _stream_lines(found: StreamFinding, copies: Sequence[Containment]) -> list[s
             clock_time(found.seconds),
         ]
     )
-    lines = _wrapped([f"a:{stream.number}  {head}"], indent="     ")
+    lines = paragraphs([f"a:{stream.number}  {head}"], rest="     ")
     if found.samples:
         lines += _channel_lines(found.channels)
-    return lines + _wrapped([*_facts(found), *map(_copy_words, copies)], "     ")
+    return lines + paragraphs([*_facts(found), *map(_copy_words, copies)], "     ")
 
 
 def _channel_lines(channels: Sequence[ChannelFinding]) -> list[str]:

@@ -1,12 +1,12 @@
 """How deep two files cancel, in words for a terminal and as JSON for scripts."""
 
 import json
-import textwrap
 from itertools import pairwise
 from typing import Any
 
 from unsum.inspection.null import NullFinding, NullSide
-from unsum.report.inspection import WIDTH, codec_name, word_length
+from unsum.report.inspection import codec_name, word_length
+from unsum.report.lines import wrapped
 from unsum.timecode import clock_time
 
 _WORST = 5
@@ -20,8 +20,8 @@ def null_text(finding: NullFinding) -> str:
     """The report of one comparison, 79 columns wide."""
     lines = [*_side_lines("A", finding.a), *_side_lines("B", finding.b)]
     for remark in [*_length_remarks(finding), *finding.remarks]:
-        lines += textwrap.wrap(f"note: {remark}", WIDTH, subsequent_indent="      ", break_on_hyphens=False)
-    lines += textwrap.wrap(verdict(finding), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        lines += wrapped(f"note: {remark}", rest="      ")
+    lines += wrapped(verdict(finding))
     if finding.differing:
         lines += [*_difference_lines(finding), *_band_lines(finding), *_time_lines(finding)]
     return "\n".join(lines)
@@ -52,7 +52,7 @@ def _side_lines(letter: str, side: NullSide) -> list[str]:
         words.append(f"{side.missing_samples} samples are missing in it, compared as silence")
     if side.errors:
         words.append(f"{side.errors} of its packets could not be decoded")
-    return textwrap.wrap("; ".join(words), WIDTH, subsequent_indent="   ", break_on_hyphens=False)
+    return wrapped("; ".join(words), rest="   ")
 
 
 def _length_remarks(finding: NullFinding) -> list[str]:

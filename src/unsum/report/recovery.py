@@ -1,21 +1,19 @@
 """A recovery in words for a terminal, and as JSON for scripts."""
 
 import json
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unsum.errors import UnsumError
 from unsum.recovery.findings import CheckFinding, RecoveryFinding, SourceFinding
+from unsum.report.lines import harmless, paragraphs
 from unsum.streams.recipe import format_recipe
 from unsum.timecode import clock_time
 
 if TYPE_CHECKING:
     from unsum.recovery.discovery import FoundRecipe
     from unsum.recovery.plan import Plan
-
-WIDTH = 79
 
 
 def combination_lines(source: SourceFinding) -> list[str]:
@@ -32,41 +30,29 @@ def combination_lines(source: SourceFinding) -> list[str]:
 def finding_text(finding: RecoveryFinding, *, verbose: bool = False) -> str:
     """The report of one recording, 79 columns wide."""
     rate = finding.sample_rate
-    lines = _wrapped([f"{finding.input.name} -> {', '.join(path.name for path in finding.written)}"], "")
+    lines = paragraphs([f"{finding.input.name} -> {', '.join(path.name for path in finding.written)}"], "")
     if finding.evidence:
         lines.append("recipe found from the audio:")
         lines += ["  " + line for line in finding.recipe_text.strip().splitlines()]
-        lines += _wrapped([text for text in finding.evidence if verbose or text.startswith("assumed")], "  ")
+        lines += paragraphs([text for text in finding.evidence if verbose or text.startswith("assumed")], "  ")
     found = [source for source in finding.sources if source.determined]
     width = max((len(source.name) for source in found), default=0)
     for source in found:
         peak = "silent" if source.peak_db is None else f"peak {source.peak_db:.1f} dBFS"
         head = f"  {source.name:{width}}  {source.layout}, {source.stored_as}, {peak}: {source.accuracy}"
-        lines += _wrapped([head], "", indent=" " * (width + 4))
-        lines += _wrapped(["; ".join(combination_lines(source))], " " * (width + 4))
+        lines += paragraphs([head], "", rest=" " * (width + 4))
+        lines += paragraphs(["; ".join(combination_lines(source))], " " * (width + 4))
     for source in finding.sources:
         if not source.determined:
             reasons = "; ".join(dict.fromkeys(source.reasons.values()))
-            lines += _wrapped([f"  {source.name}: not determined: {reasons}"], "", indent="    ")
-    lines += _wrapped([_checks_sentence(finding)], "  ", indent="  ")
+            lines += paragraphs([f"  {source.name}: not determined: {reasons}"], "", rest="    ")
+    lines += paragraphs([_checks_sentence(finding)], "  ", rest="  ")
     if verbose:
-        lines += _wrapped([_check_line(check) for check in finding.checks], "    ")
+        lines += paragraphs([_check_line(check) for check in finding.checks], "    ")
     if finding.verification is not None:
-        lines += _wrapped([_verification_sentence(finding)], "  ", indent="  ")
+        lines += paragraphs([_verification_sentence(finding)], "  ", rest="  ")
     lines.append(f"  {clock_time(finding.samples / rate)} of audio, {finding.samples} samples at {rate} Hz")
     return "\n".join(lines)
-
-
-def _wrapped(texts: Iterable[str], prefix: str, *, indent: str | None = None) -> list[str]:
-    rest = prefix + "  " if indent is None else indent
-    return [
-        line
-        for text in texts
-        for line in textwrap.wrap(
-            text, WIDTH, initial_indent=prefix, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-        )
-        or [""]
-    ]
 
 
 def _count(number: int, what: str) -> str:
@@ -122,7 +108,7 @@ def _verification_sentence(finding: RecoveryFinding) -> str:
 
 
 def warning_lines(finding: RecoveryFinding, *, name: str = "") -> list[str]:
-    """What went wrong or is out of the ordinary, for stderr; ``name`` tells files apart."""
+    """What went wrong or is out of the ordinary, for stderr, one to a line; ``name`` tells files apart."""
     head = f"{name}: warning" if name else "warning"
     lines = [f"{head}: {text}" for text in finding.warnings]
     if finding.clipped:
@@ -136,7 +122,7 @@ def warning_lines(finding: RecoveryFinding, *, name: str = "") -> list[str]:
             )
         if len(finding.clipped) > 5:
             lines.append(f"  and {len(finding.clipped) - 5} more ranges (--json lists all)")
-    return [line for text in lines for line in _wrapped([text], "", indent="    ")]
+    return lines
 
 
 def error_lines(outcomes: Sequence[Any]) -> list[str]:
@@ -155,7 +141,7 @@ def plan_text(plan: "Plan", found: "FoundRecipe | None") -> str:
     solution = Algebra(plan.equations, plan.recipe.sources, plan.grid, quietest=plan.rounded).solution(
         frozenset(plan.grid.formats)
     )
-    lines = [f"{plan.recording.path.name} -> {plan.output} (dry run: nothing is written)"]
+    lines = [harmless(f"{plan.recording.path.name} -> {plan.output} (dry run: nothing is written)")]
     for stream in plan.recording.audio:
         bits = "float" if stream.bits is None else f"{stream.bits} bit"
         use = "used" if stream in plan.streams else "not in the recipe: copied"
@@ -169,7 +155,7 @@ def plan_text(plan: "Plan", found: "FoundRecipe | None") -> str:
     lines += ["recipe" + (" found from the audio:" if found else ":")]
     lines += ["  " + line for line in format_recipe(plan.recipe).strip().splitlines()]
     if found:
-        lines += _wrapped(found.evidence, "  ")
+        lines += paragraphs(found.evidence, "  ")
     lines.append("what it gives:")
     for unknown, combination in solution.determined.items():
         lines.append(f"  {plan.equations.label(unknown)} = {combination}")

@@ -2,17 +2,17 @@
 
 import json
 import math
-import textwrap
 from typing import Any
 
 from unsum.analysis import Analysis, Remnant, Step
-from unsum.describe.mixer import mixer_words
-from unsum.describe.timing import jump_words, timing_words
+from unsum.describe.scatter import first_of_many_paths
+from unsum.describe.timing import jump_words
 from unsum.explanation import settings_of
 from unsum.removal import Removal
+from unsum.report.lines import harmless, wrapped
+from unsum.report.sure import arrival_words, strip_words
 from unsum.timecode import clock_time
 
-WIDTH = 79
 _MOST_JUMPS = 8
 # Less deep than this, what is left is other sounds even where they are softest.
 _DROWNED_DB = -6.0
@@ -26,7 +26,7 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
         lines.append("  rung    null depth on samples it was not fitted to")
         lines += [line for step in analysis.steps for line in step_lines(step)]
     for name in analysis.model.contributions:
-        lines += textwrap.wrap(reference_sentence(removal, name), WIDTH, subsequent_indent="  ")
+        lines += wrapped(reference_sentence(removal, name))
         part = analysis.model.contributions[name]
         if part.present:
             jumps = jump_words(part.warp, sample_rate=analysis.model.sample_rate)
@@ -35,18 +35,26 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
                 lines.append(f"  and {len(jumps) - _MOST_JUMPS} more jumps")
         if verbose and part.present:
             timing, mixer = settings_of(analysis, name, lossless=removal.problem.mixture.lossless)
-            words = "; ".join((*timing_words(timing), *mixer_words(mixer)))
-            lines += textwrap.wrap(words, WIDTH, initial_indent="  ", subsequent_indent="  ")
+            words = "; ".join((*arrival_words(timing, _first_of_many(analysis, name)), *strip_words(mixer)))
+            lines += wrapped(words, first="  ")
             if remnant := _remnant_words(analysis, name):
-                lines += textwrap.wrap(remnant, WIDTH, initial_indent="  ", subsequent_indent="  ")
+                lines += wrapped(remnant, first="  ")
     if analysis.model.present:
-        lines += textwrap.wrap(left_sentence(removal), WIDTH, subsequent_indent="  ")
+        lines += wrapped(left_sentence(removal))
     for limit in analysis.limits:
-        lines += textwrap.wrap(f"limit: {limit}", WIDTH, subsequent_indent="  ")
+        lines += wrapped(f"limit: {limit}")
     if removal.output is not None:
-        lines.append(f"written: {removal.output.name}")
-        lines += [f"image of {name}: {path.name}" for name, path in removal.images.items()]
+        lines.append(harmless(f"written: {removal.output.name}"))
+        lines += [harmless(f"image of {name}: {path.name}") for name, path in removal.images.items()]
     return "\n".join(lines)
+
+
+def _first_of_many(analysis: Analysis, name: str) -> float | None:
+    """When the first of many paths of a reference is heard, in seconds; None where there is one path."""
+    part, response, rate = analysis.model.contributions[name], analysis.responses.get(name), analysis.model.sample_rate
+    variance = None if response is None else response.variance
+    lag = first_of_many_paths(part.filters, first_lag=part.first_lag, sample_rate=rate, variance=variance)
+    return None if lag is None else part.warp.delay_seconds + lag / rate
 
 
 def _remnant_words(analysis: Analysis, name: str) -> str | None:
@@ -86,7 +94,7 @@ def reference_sentence(removal: Removal, name: str) -> str:
     if not part.present:
         return f"{name} was not found in {mixture} ({finding.reason})."
     delay = part.warp.delay_seconds
-    where = f"from {clock_time(delay)}" if delay >= 0 else f"from its own {clock_time(-delay)} on"
+    where = f"from {clock_time(delay)}" if delay >= 0 else f"from the start, at its own {clock_time(-delay)} there"
     level = ""
     if finding.image_db is not None:
         level = _level_words(finding.image_db)

@@ -2,13 +2,11 @@
 
 import json
 import math
-import textwrap
 
 from unsum.recovery.outputs import stored_as
 from unsum.rendering import Rendering
+from unsum.report.lines import harmless, wrapped
 from unsum.timecode import clock_time
-
-WIDTH = 79
 
 
 def rendering_text(rendering: Rendering) -> str:
@@ -19,15 +17,15 @@ def rendering_text(rendering: Rendering) -> str:
     head = f"{rendering.output.name}: {stored_as(audio, rendering.output)}, {length}, {level}"
     if rendering.exact:
         head += "; in integers"
-    lines = _wrapped(head)
+    lines = wrapped(head, rest="    ")
     for name, file in rendering.sounds.items():
         heard = f"{file.name} in the place of {name}" if name in rendering.replaced else name
-        lines += _wrapped(f"  {heard}")
+        lines += wrapped(heard, first="  ", rest="    ")
     if rendering.onto is not None:
-        lines += _wrapped(f"  added to {rendering.onto.name}")
+        lines += wrapped(f"added to {rendering.onto.name}", first="  ", rest="    ")
     for remark in rendering.remarks:
-        lines += _wrapped(f"note: {remark}")
-    lines += [f"image of {name}: {path.name}" for name, path in rendering.images.items()]
+        lines += wrapped(f"note: {remark}", rest="    ")
+    lines += [harmless(f"image of {name}: {path.name}") for name, path in rendering.images.items()]
     return "\n".join(lines)
 
 
@@ -59,7 +57,3 @@ def rendering_json(rendering: Rendering) -> str:
 
 def _peak_db(rendering: Rendering) -> float:
     return 20 * math.log10(rendering.peak)
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
