@@ -8,6 +8,7 @@ import numpy as np
 
 from unsum.climb import EXACT_LOSES_DB, RUNGS, Climb
 from unsum.estimators.clock import ClockEstimate, fit_clock
+from unsum.estimators.fades import fades
 from unsum.estimators.locate import Location
 from unsum.estimators.presence import silenced, silences
 from unsum.estimators.presence_ends import refined_ends
@@ -63,6 +64,8 @@ def where_heard(
         first = replace(again.steps[0], remarks=(*again.steps[0].remarks, *_in_words(quiet, model.sample_rate)))
         again.steps = [*climb.steps, first, *again.steps[1:]]
         climb, before = again, quiet
+    if before:
+        climb.limits += _faded(problem, along(climb.best.model, known), before, settings)
     if any(part.warp.jumps for part in climb.best.model.contributions.values()):
         climb.go_over(refined_ends(problem, climb.best.model))
         return _exactly_from_jump_to_jump(problem, climb, settings)
@@ -113,6 +116,23 @@ def _in_words(quiet: Mapping[str, Sequence[Range]], rate: int) -> list[str]:
         for name, ranges in quiet.items()
         for start, stop in ranges
     ]
+
+
+def _faded(
+    problem: Problem, sounding: MixModel, quiet: Mapping[str, Sequence[Range]], settings: Settings
+) -> tuple[str, ...]:
+    """What to say of references that fall silent by and by: softer is not silent.
+
+    Parameters
+    ----------
+    sounding : the model in which they sound also where they are silent
+    """
+    return tuple(
+        f"{name} fades {'out' if fade.out else 'in'} from about {fade.start_seconds:.1f} to {fade.stop_seconds:.1f} s: "
+        "it is taken out at its full level or not at all, from where it is louder than about half of that"
+        for name, each in fades(problem, sounding, quiet, progress=settings.progress).items()
+        for fade in each
+    )
 
 
 def _exactly_from_jump_to_jump(problem: Problem, climb: Climb, settings: Settings) -> Climb:

@@ -14,6 +14,7 @@ from unsum.report.sure import arrival_words, strip_words
 from unsum.timecode import clock_time
 
 _MOST_JUMPS = 8
+_SILENT = "it is not heard from here on"
 # Less deep than this, what is left is other sounds even where they are softest.
 _DROWNED_DB = -6.0
 
@@ -29,7 +30,7 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
         lines += wrapped(reference_sentence(removal, name))
         part = analysis.model.contributions[name]
         if part.present:
-            jumps = jump_words(part.warp, sample_rate=analysis.model.sample_rate)
+            jumps = _jumps(analysis, name)
             lines += [f"  {clock_time(at)}: {words}" for at, words in jumps[:_MOST_JUMPS]]
             if len(jumps) > _MOST_JUMPS:
                 lines.append(f"  and {len(jumps) - _MOST_JUMPS} more jumps")
@@ -47,6 +48,18 @@ def removal_text(removal: Removal, *, verbose: bool = False) -> str:
         lines.append(harmless(f"written: {removal.output.name}"))
         lines += [harmless(f"image of {name}: {path.name}") for name, path in removal.images.items()]
     return "\n".join(lines)
+
+
+def _jumps(analysis: Analysis, name: str) -> list[tuple[float, str]]:
+    """Where a reference jumps and what is heard then, within the mixture; of one that fades, in words that hold."""
+    rate = analysis.model.sample_rate
+    fading = any(limit.startswith(f"{name} fades ") for limit in analysis.limits)
+    told = jump_words(analysis.model.contributions[name].warp, sample_rate=rate)
+    return [
+        (at, "it is not heard, or too soft to be taken out, from here on" if fading and words == _SILENT else words)
+        for at, words in told
+        if at * rate < analysis.samples
+    ]
 
 
 def _first_of_many(analysis: Analysis, name: str) -> float | None:
