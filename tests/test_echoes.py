@@ -8,9 +8,11 @@ import pytest
 import soundfile
 
 from unsum import echoes
+from unsum.analysis import Analysis, Response
 from unsum.climb import Climb
+from unsum.dsp.deviations import Deviations
 from unsum.engine import subtract
-from unsum.estimators.late_echo import LateEcho, with_echoes
+from unsum.estimators.late_echo import LateEcho, folded, with_echoes
 from unsum.estimators.listening import Listening
 from unsum.explanation import explain_problem
 from unsum.ladder import analyse
@@ -125,10 +127,30 @@ def test_an_echo_that_is_not_kept_is_told_by_its_cause(rng, monkeypatch):
         assert "track 1 again 250.0 ms later" in limit
         return limit
 
-    assert told().endswith("did not help on samples they were not fitted to")
     assert told(8002).endswith("but filters of 8002 taps end before it does")
     monkeypatch.setattr(Climb, "orders_within", lambda *_: [])
     assert told().endswith("but the audio is too short to tell it")
+
+
+def test_what_takes_nothing_off_is_no_echo_and_not_told_as_one(rng, monkeypatch):
+    tracks = noises(rng, 2, 4)
+    problem = mixed((tracks.sum(axis=0) + 1e3 * rng.standard_normal(tracks.shape[1]))[None], tracks)
+    made_up(monkeypatch, LateEcho("track 1", 8000))
+    analysis = analyse(problem, together=True)
+    assert not any("echo" in limit for limit in analysis.limits)
+    (tried,) = [step for step in analysis.steps if any("later" in remark for remark in step.remarks)]
+    assert not tried.kept
+    # Beside the few taps that suffice without it, and no more.
+    assert tried.remarks[0].count("taps") == 1
+
+
+def test_an_echo_that_helps_too_little_is_told_by_its_cause(rng, monkeypatch):
+    tracks = noises(rng, 2, 4)
+    noise = 1e5 * rng.standard_normal(tracks.shape[1])
+    problem = mixed((tracks.sum(axis=0) + 2e-3 * late(tracks[1], 8000) + noise)[None], tracks)
+    made_up(monkeypatch, LateEcho("track 1", 8000))
+    (limit,) = [one for one in analyse(problem, together=True).limits if "echo is heard" in one]
+    assert limit.endswith("did not help on samples they were not fitted to")
 
 
 def climbed(problem: Problem, jumping: str | None = None) -> Climb:
@@ -177,3 +199,25 @@ def test_a_climb_beside_another_goes_on_upon_the_same_rows(pausing):
     assert list(again.channels) == [*climb.channels, echo.name]
     again.fit("reverb", again.orders_within(512))
     assert again.steps[-1].kept and len(again.steps) == len(climb.steps) + 1
+
+
+def test_stretches_of_time_move_a_track_and_its_echoes_together(rng):
+    moved, n_bins = rng.standard_normal((3, 2, 1, 8)), 9
+    ones = np.ones((2, 1, n_bins))
+
+    def response(scale: float) -> Response:
+        return Response(ones[0], ones, deviations=Deviations(scale * moved, scale * ones, ones, freedom=2))
+
+    empty = Contribution(True, filters=np.ones((2, 1, 8)))
+    echo = LateEcho("drums", 100)
+    parts = {"drums": empty, echo.name: empty}
+    responses = {"drums": response(1.0), echo.name: response(3.0)}
+    model = MixModel(RATE, ("FL", "FR"), parts)
+    found = folded(Analysis(model, (), {}, -60.0, 1000, responses=responses), [echo]).responses["drums"]
+    assert found.deviations is not None and found.deviations.freedom == 2
+    expected = np.zeros((3, 2, 1, 108))
+    expected[..., :8], expected[..., 100:] = moved, 3 * moved
+    np.testing.assert_array_equal(found.deviations.filters, expected)
+    # As unsure as the one of both whose stretches tell least.
+    assert np.all(found.deviations.widening == 3)
+    assert found.deviations.steady.shape == found.variance.shape

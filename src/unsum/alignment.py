@@ -14,6 +14,7 @@ from unsum.describe.timing import jump_words
 from unsum.engine import aligned_blocks
 from unsum.errors import UsageError
 from unsum.estimators.clock import ClockEstimate, fit_clock
+from unsum.estimators.fades import Fade, fades
 from unsum.estimators.fir import empty_contribution
 from unsum.estimators.listening import Listening
 from unsum.estimators.locate import Location, locate_references
@@ -47,6 +48,7 @@ class AlignedPair:
     many_paths : as in a room; the delay is then that of the bulk of them, and no error of it is known
     silences : stretches in seconds of the recording in which the reference is not heard though its time line has it
         sound; the last one may have no end
+    fades : by which it falls silent or sets in
     output, labels : what was written, None where nothing was
     n_clipped : samples that were beyond the scale of the output
     limits : what of the files could not be read or used, in words
@@ -59,6 +61,7 @@ class AlignedPair:
     clock: ClockEstimate | None
     many_paths: bool = False
     silences: tuple[Silence, ...] = ()
+    fades: tuple[Fade, ...] = ()
     output: Path | None = None
     labels: Path | None = None
     n_clipped: int = 0
@@ -104,7 +107,8 @@ def _with_silences(problem: Problem, pair: AlignedPair, clock: ClockEstimate, pr
         again = fit_clock(mixture, reference, pair.location, excluded=quiet[reference.name], progress=progress)
         if not again.warp.jumps and math.isfinite(again.delay_stderr_samples):
             clock = again
-    return replace(pair, clock=clock, silences=_silent_stretches(ends))
+    faded = fades(problem, filtered, quiet, progress=progress).get(reference.name, ())
+    return replace(pair, clock=clock, silences=_silent_stretches(ends), fades=faded)
 
 
 def _filtered(problem: Problem, warp: TimeWarp, progress: Progress | None) -> Climb | None:

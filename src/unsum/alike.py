@@ -66,8 +66,8 @@ def unfolded(analysis: Analysis, source: OneChannel) -> Analysis:
     rows = np.arange(len(column))
 
     def shared_out(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        wide = np.zeros((len(column), len(channels), values.shape[2]))
-        wide[rows, column] = values[:, 0]
+        wide = np.zeros((*values.shape[:-3], len(column), len(channels), values.shape[-1]))
+        wide[..., rows, column, :] = values[..., :, 0, :]
         return wide
 
     gains = {(channel, column[channel]): gain for (channel, _), gain in part.exact_gains.items()}
@@ -78,7 +78,8 @@ def unfolded(analysis: Analysis, source: OneChannel) -> Analysis:
         used = np.isin(np.arange(len(channels)), column)
         power = np.where(used[:, None], own.power, 0.0)
         energies = own.energies and (np.where(used, own.energies[0], 0.0), own.energies[1])
-        responses[name] = Response(power, shared_out(own.variance), energies, own.correlation, own.left)
+        moved = own.deviations and own.deviations.changed(shared_out)
+        responses[name] = Response(power, shared_out(own.variance), energies, own.correlation, own.left, moved)
     model = replace(analysis.model, contributions={**analysis.model.contributions, name: wide})
     return replace(analysis, model=model, responses=responses)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from unsum.dsp.deviations import Deviations
 from unsum.model import MixModel
 
 
@@ -67,6 +68,8 @@ class Response:
         Of the errors of the response of one reference channel in two channels of the mixture.
     left : (mixture channels, bins), or None where no filter was fitted
         Power spectrum of what is left of the mixture.
+    deviations : or None where too few stretches of time showed any
+        What they did to the filters, for the errors of what is read from those.
     """
 
     power: NDArray[np.float64]
@@ -74,6 +77,7 @@ class Response:
     energies: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     correlation: NDArray[np.complex128] | None = None
     left: NDArray[np.float64] | None = None
+    deviations: Deviations | None = None
 
 
 @dataclass(frozen=True, slots=True)

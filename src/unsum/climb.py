@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unsum.analysis import Analysis, ReferenceFinding, Response, Step, null_depth_db
 from unsum.dsp.dependence import dependent_references
+from unsum.dsp.deviations import Deviations
 from unsum.dsp.normal_equations import NormalEquations
 from unsum.dsp.rows import FIT, HELD_OUT
 from unsum.dsp.statistics import statistics_bytes
@@ -354,9 +355,9 @@ class Climb:
             fit = refine(self.problem, self.alignment, choice)
             model = with_filters(self.problem, model, self.alignment, fit)
             null_db, equations, variance = fit.null_db, choice.equations, fit.variance
-            correlation, left = fit.correlation, fit.density
+            correlation, left, deviations = fit.correlation, fit.density, fit.deviations
         else:
-            equations, variance, correlation, left = self.gain_equations, None, None, None
+            equations, variance, correlation, left, deviations = self.gain_equations, None, None, None, None
         return Analysis(
             model,
             tuple(self.steps),
@@ -364,7 +365,7 @@ class Climb:
             null_db,
             self.problem.mixture.samples or 0,
             limits=(*self.limits, *self._too_short(choice)),
-            responses=self._responses(equations, model, variance, correlation, left),
+            responses=self._responses(equations, model, variance, correlation, left, deviations),
         )
 
     def _too_short(self, choice: OrderChoice | None) -> tuple[str, ...]:
@@ -404,6 +405,7 @@ class Climb:
         variance: NDArray[np.float64] | None,
         correlation: NDArray[np.complex128] | None,
         left: NDArray[np.float64] | None,
+        deviations: Deviations | None,
     ) -> dict[str, Response]:
         """How far the filters of a model can be trusted; without a variance they are exact."""
         assert equations.spectra is not None
@@ -419,7 +421,9 @@ class Climb:
                 alone[:, columns[one]] = model.contributions[one].filters
             image = np.einsum("ckp,ckp->c", alone, equations.matvec(alone))
             sure = np.zeros((len(image), *power[own].shape)) if variance is None else variance[:, own]
-            found[name] = Response(power[own], sure, (energy[own], np.maximum(image, 0.0)), correlation, left)
+            energies = energy[own], np.maximum(image, 0.0)
+            moved = None if deviations is None else deviations.of(own)
+            found[name] = Response(power[own], sure, energies, correlation, left, moved)
         return found
 
 

@@ -3,7 +3,7 @@
 import math
 from itertools import pairwise
 
-from unsum.climb import Climb
+from unsum.climb import Climb, Order
 from unsum.estimators.late_echo import LateEcho, late_echoes, with_echoes
 
 # Later than this no echo is sought where no filter reaches.
@@ -12,6 +12,8 @@ _LATEST_SECONDS = 2.0
 _MOST_LOOKS = 6
 # An echo is a sound of its own where it is no nearer to another than this.
 _APART_SECONDS = 0.012
+# Filters of so many taps cost little beside those of rooms.
+_SHORT_TAPS = 512
 
 
 def with_late_echoes(climb: Climb) -> tuple[Climb, tuple[LateEcho, ...]]:
@@ -53,9 +55,10 @@ def with_late_echoes(climb: Climb) -> tuple[Climb, tuple[LateEcho, ...]]:
         told = again.orders_within(min(nearest, climb.max_taps - latest))
         orders = climb.hopeful(told)
         words = _words(found, rate)
-        if orders:
-            again.fit("reverb", orders, words)
-        if not orders or not again.steps[-1].kept:
+        if orders and not _takes_something_off(climb, again, orders, words):
+            climb.steps = again.steps
+            break
+        if not orders or not any(step.kept for step in again.steps[len(climb.steps) :]):
             climb.steps = again.steps
             if orders:
                 why = "filters for it did not help on samples they were not fitted to"
@@ -70,6 +73,23 @@ def with_late_echoes(climb: Climb) -> tuple[Climb, tuple[LateEcho, ...]]:
         climb, echoes = again, (*echoes, *found)
         climb.echoes = {track: [echo.name for echo in echoes if echo.track == track] for track in lags}
     return climb, echoes
+
+
+def _takes_something_off(climb: Climb, again: Climb, orders: list[Order], words: str) -> bool:
+    """Fit filters beside those of echoes; False where they show that there is none.
+
+    Loops and coded tracks repeat themselves in what is left. Beside filters as long as the best so far, those of an
+    echo take something off it. Where they do not, longer ones need not be tried.
+    """
+    choice = climb.best.choice
+    as_long = [order for order in orders if choice is not None and order[1] == choice.fit.filters.shape[2]]
+    first = as_long if as_long and as_long[0][1] <= _SHORT_TAPS else orders
+    again.fit("reverb", first, words)
+    if as_long and not again.steps[-1].null_db < climb.best.null_db:
+        return False
+    if first != orders:
+        again.fit("reverb", orders, words)
+    return True
 
 
 def _words(echoes: tuple[LateEcho, ...], rate: int) -> str:

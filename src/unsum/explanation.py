@@ -34,6 +34,7 @@ from unsum.model import Contribution
 from unsum.problem import Problem, as_float
 from unsum.progress import Progress
 from unsum.reasons import with_reasons
+from unsum.rounded.settings import RoundedSettings, settings_of_rounded_mix
 
 # Paths weaker than this beside the loudest of a track are no part of its equaliser.
 _AUDIBLE_PATH = 1e-4
@@ -99,6 +100,7 @@ class Explanation:
     shared_reverbs : tracks whose tails agree
     law : the law of panning by which the mixers are told
     window_seconds : of the fit frame by frame; None where none was asked for
+    rounded : where the settings explain the mix up to its rounding, to the sample; the equalisers then have its values
     session, residual, images, responses : the files that were written; by the name of the track, of which one with
         too many paths for one file has several responses
     """
@@ -109,6 +111,7 @@ class Explanation:
     shared_reverbs: tuple[SharedReverb, ...] = ()
     law: str = EQUAL_POWER
     window_seconds: float | None = None
+    rounded: RoundedSettings | None = None
     session: Path | None = None
     residual: Path | None = None
     images: Mapping[str, Path] = field(default_factory=dict)
@@ -160,7 +163,17 @@ def explain_problem(
         sample_rate=analysis.model.sample_rate,
         noise={name: _tap_noise(analysis, name) for name in analysis.responses},
     )
-    return Explanation(problem, analysis, tracks, shared, law, window_seconds)
+    rounded = settings_of_rounded_mix(
+        problem,
+        analysis.model,
+        {name: track.eq for name, track in tracks.items() if track.eq is not None},
+        samples=analysis.samples,
+        progress=progress,
+    )
+    if rounded is not None:
+        surer = rounded.equalisers
+        tracks = {name: replace(track, eq=surer.get(name, track.eq)) for name, track in tracks.items()}
+    return Explanation(problem, analysis, tracks, shared, law, window_seconds, rounded)
 
 
 def _measured(problem: Problem, analysis: Analysis, progress: Progress | None) -> Analysis:
@@ -192,12 +205,19 @@ def _track(analysis: Analysis, name: str, room: Room | None, law: str, *, lossle
     power, variance, correlation = (
         (response.power, response.variance, response.correlation) if response else (None, None, None)
     )
+    moved = response.deviations if response else None
     unsure = _unsure(analysis, name, lossless=lossless)
     timing, mixer = settings_of(analysis, name, lossless=lossless, law=law)
     paths = None
     if part.filters.shape[:2] == (2, 2):
         paths = describe_stereo(
-            name, part.filters, power=power, variance=variance, correlation=correlation, unsure=unsure
+            name,
+            part.filters,
+            power=power,
+            variance=variance,
+            correlation=correlation,
+            unsure=unsure,
+            deviations=moved,
         )
     eq, eq_columns, eq_limits = _equaliser(part, response, room, rate, unsure)
     echo = None
@@ -210,7 +230,9 @@ def _track(analysis: Analysis, name: str, room: Room | None, law: str, *, lossle
         # Where an equaliser turns phases the strongest correlation may be upside down.
         mixer = replace(mixer, polarity=eq.polarity)
     limits = [*mixer.limits, *(paths.limits if paths else ()), *(f"{name}: {limit}" for limit in eq_limits)]
-    flat = flat_gain(part.filters, sample_rate=rate, power=power, variance=variance, correlation=correlation)
+    flat = flat_gain(
+        part.filters, sample_rate=rate, power=power, variance=variance, correlation=correlation, deviations=moved
+    )
     return Track(
         name,
         True,
@@ -245,6 +267,7 @@ def settings_of(analysis: Analysis, name: str, *, lossless: bool, law: str = EQU
         sample_rate=analysis.model.sample_rate,
         power=power,
         variance=variance,
+        deviations=response.deviations if response else None,
         delay_stderr_samples=finding.delay_stderr_samples,
         clock_stderr_ppm=finding.clock_stderr_ppm,
     )
@@ -259,6 +282,7 @@ def settings_of(analysis: Analysis, name: str, *, lossless: bool, law: str = EQU
         law=law,
         correlation=correlation,
         unsure=_unsure(analysis, name, lossless=lossless),
+        deviations=response.deviations if response else None,
     )
     return timing, mixer
 
@@ -314,13 +338,21 @@ def _equaliser(
         # Only the errors of one column are known to be alike.
         alike = response.correlation[rows[:, None], rows] * (columns[:, None] == columns)[:, :, None]
     lost = None if unsure is None else unsure[rows, columns]
+    moved = response.deviations
     found = describe_eq(
-        responses[rows, columns], response.variance[rows, columns], power, correlation=alike, unsure=lost, **how
+        responses[rows, columns],
+        response.variance[rows, columns],
+        power,
+        correlation=alike,
+        unsure=lost,
+        deviations=moved and moved.of_paths(rows, columns),
+        **how,
     )
     if found.paths_apart_db is not None:
         row, column = np.unravel_index(np.argmax(energy), energy.shape)
         only = responses[row, column][None], response.variance[row, column][None], response.power[column]
         apart = f"its paths differ in more than gain, by {found.paths_apart_db:.0f} dB of its image"
+        how["deviations"] = moved and moved.of_paths(np.array([row]), np.array([column]))
         found = describe_eq(*only, unsure=None if unsure is None else unsure[row, column][None], **how)
         return found, 1, [f"{apart}: the equaliser is that of the loudest one", *found.limits]
     return found, len(np.unique(columns)), found.limits

@@ -14,6 +14,7 @@ from unsum.alignment import AlignedPair, write_labels
 from unsum.cli import run
 from unsum.cli.align import align_command
 from unsum.estimators.clock_estimate import ClockEstimate
+from unsum.estimators.fades import Fade
 from unsum.estimators.location import Location
 from unsum.model import Jump, TimeWarp
 from unsum.report.alignment import alignment_json, alignment_text
@@ -157,7 +158,12 @@ def test_labels_are_what_audacity_reads(tmp_path):
 def test_in_a_room_no_part_of_a_sample_is_told_and_no_error(many_paths, told):
     clock = ClockEstimate(TimeWarp(2.0), "steady", 32000.1234, 0.1, 0.0, 0.1, -1.0, -2.0)
     location = Location(2 * RATE, present=True, confidence=1.0)
-    pair = AlignedPair("rec.wav", "song.wav", RATE, location, clock, many_paths=many_paths)
+    fade = Fade(27.5, 36.0, out=True)
+    pair = AlignedPair(
+        "rec.wav", "song.wav", RATE, location, clock, many_paths=many_paths, silences=((33.0, None),), fades=(fade,)
+    )
+    assert "  silence   from 00:00:33.000 on it is not heard, or softly" in alignment_text(pair).splitlines()
+    assert "  fade      out from about 27.5 to 36.0 s" in alignment_text(pair).splitlines()
     assert told in alignment_text(pair).splitlines()
     delay = json.loads(alignment_json(pair))["alignment"]["delay_seconds"]
     assert (delay["stderr"] is None) == many_paths

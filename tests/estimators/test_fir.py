@@ -41,7 +41,7 @@ def test_noise_that_comes_and_goes_with_the_reference_is_told_by_the_variance(rn
     segments = (Segment(0, n_samples * 3 // 4, FIT), Segment(n_samples * 3 // 4, n_samples, HELD_OUT))
     alignment = Alignment(("song",), {"song": TimeWarp(0.0)}, segments)
     clean = lfilter(taps, [1.0], song)
-    errors, told, formula = [], [], []
+    errors, told, formula, shown = [], [], [], []
     for _ in range(12):
         noise = np.where(loud, 1.0, 0.01) * rng.standard_normal((1, n_samples)) * 0.01
         both = np.concatenate([clean + noise, clean + noise])
@@ -56,6 +56,10 @@ def test_noise_that_comes_and_goes_with_the_reference_is_told_by_the_variance(rn
         n_fft = 2 * (fit.variance.shape[2] - 1)
         errors.append(np.abs(np.fft.rfft(fit.filters[0, 0] - taps, n_fft)) ** 2)
         told.append(fit.variance[0, 0])
+        # A value that is read off the filters, as each of their taps, is as sure as the deviations together show it.
+        assert fit.deviations is not None and fit.deviations.freedom == 15
+        moved = np.array([np.fft.irfft(one[0, 0])[:n_taps] for one in fit.deviations.responses(n_fft // 2 + 1)])
+        shown.append(np.mean((fit.filters[0, 0] - taps) ** 2) / np.mean(np.sum(moved**2, axis=0)))
         # The same noise in both channels moves their filters alike.
         assert np.mean(fit.correlation[0, 1].real) > 0.99
 
@@ -67,3 +71,4 @@ def test_noise_that_comes_and_goes_with_the_reference_is_told_by_the_variance(rn
         formula.append(plain.variance[0, 0])
     assert 0.4 < np.mean(errors) / np.mean(told) < 1.8
     assert np.mean(errors) > 3 * np.mean(formula)
+    assert 0.3 < np.median(shown) < 1.5

@@ -61,6 +61,8 @@ class Choice:
     plain : the same with deviations of noise, and of what the end of the taps cuts off
     delay_samples : of tap 0
     chi2 : for each degree of freedom, by the noise of the measurement alone
+    whole : the response that the points stand for
+    begun_samples : the start of the delay
     """
 
     fit: ChainFit
@@ -69,6 +71,8 @@ class Choice:
     delay_samples: float
     polarity: int
     chi2: float
+    whole: Measured
+    begun_samples: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ def chosen_chain(measured: Measured, *, n_taps: int, sample_rate: float) -> Choi
     delay = bench.delay_samples + best.fit.delay_samples
     chi2 = chi2_per_degree(plain, refitted(plain, best.fit, iterations=0))
     told = condensed(best.whole, best.fit.response, systematic=_CUT_OFF)
-    return Choice(best.fit, best.points, told, delay, bench.polarity, chi2)
+    return Choice(best.fit, best.points, told, delay, bench.polarity, chi2, best.whole, bench.delay_samples)
 
 
 def _contest(bench: _Bench, points: Points, curves: Sequence[RationalFit], floor: float) -> list[_Settled]:

@@ -20,10 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d
 
-from unsum.describe.band_choice import chosen_chain
-from unsum.describe.band_fit import ChainFit, Points
+from unsum.describe.band_choice import Choice, chosen_chain
+from unsum.describe.band_fit import ChainFit, Points, plain_deviations
 from unsum.describe.filters import DB_PER_LOG_A, BandType, chain_response, unwarped_hz
-from unsum.describe.measured import PATHS_APART, Measured, common_response, disagreement
+from unsum.describe.measured import (
+    PATHS_APART,
+    Measured,
+    common_response,
+    disagreement,
+    joint_variance,
+    moved_points,
+    noise_of_points,
+)
+from unsum.describe.timing import on_bins
+from unsum.dsp.deviations import Deviations
 
 Kind = Literal["flat", "parametric", "linear phase", "curve"]
 
@@ -127,6 +137,7 @@ def describe_eq(
     n_taps: int | None = None,
     correlation: NDArray[np.complex128] | None = None,
     unsure: NDArray[np.float64] | None = None,
+    deviations: Deviations | None = None,
 ) -> Equalisation:
     """The equaliser behind the measured responses of one reference in the channels of a mixture.
 
@@ -145,6 +156,8 @@ def describe_eq(
         Of the errors of the responses: what disturbs several paths alike is not lessened by their mean.
     unsure : (paths, bins), or None for nothing
         Relative deviation beside noise that all bins of a third of an octave may share, as a codec's.
+    deviations : what stretches of time did to the paths, as channels of one reference, if known
+        Every setting is then as sure as those show it to be, instead of what the variance makes of it.
 
     Raises
     ------
@@ -172,14 +185,17 @@ def describe_eq(
     if choice is None:
         return _nothing(len(responses), "the response does not stand out of its noise anywhere")
     fit, points = choice.fit, choice.points
-    errors = _standard_errors(fit.information)
+    covariance = _covariance(fit.information)
+    if deviations is not None:
+        covariance = _shown_covariance(choice, covariance, responses, sure, deviations)
+    errors = np.sqrt(np.maximum(np.diag(covariance), 0))
     named, log_gain = _named(fit, errors, sample_rate)
     heard_hz = points.omega[[0, -1]] * sample_rate / (2 * math.pi)
     bands = tuple(band for band in named if _claimed(band, heard_hz))
-    deviations = _deviations_db(fit, choice.plain)
-    deviation = float(np.max(deviations))
+    misses = _deviations_db(fit, choice.plain)
+    deviation = float(np.max(misses))
     # A stray point, as next to half the sample rate or where the reference is faint, makes nobody's curve.
-    good = float(np.max(minimum_filter1d(deviations, _IN_A_ROW, mode="nearest"))) <= PARAMETRIC_DB
+    good = float(np.max(minimum_filter1d(misses, _IN_A_ROW, mode="nearest"))) <= PARAMETRIC_DB
     kind: Kind = "linear phase" if fit.zero_phase else ("parametric" if named else "flat") if good else "curve"
     limits = [_unclaimed_words(band) for band in named if band not in bands]
     paths_chi2 = _paths_chi2(responses, sure, amplitudes, shared) if len(responses) > 1 else None
@@ -205,7 +221,7 @@ def describe_eq(
         curve=_curve(points, sample_rate) if kind in ("linear phase", "curve") else None,
         limits=tuple(limits),
         paths_apart_db=apart_db,
-        response=_fitted_response(fit, points, sample_rate),
+        response=_fitted_response(fit, points, covariance, sample_rate),
     )
 
 
@@ -300,10 +316,6 @@ def _unclaimed_words(band: Band) -> str:
     )
 
 
-def _standard_errors(information: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sqrt(np.maximum(np.diag(_covariance(information)), 0))
-
-
 def _covariance(information: NDArray[np.float64]) -> NDArray[np.float64]:
     # Scaled: log gain and frequencies are known to a thousandth or to a millionth.
     scale = 1 / np.sqrt(np.maximum(np.diag(information), np.finfo(float).tiny))
@@ -311,12 +323,54 @@ def _covariance(information: NDArray[np.float64]) -> NDArray[np.float64]:
     return inverse * scale[:, None] * scale
 
 
-def _fitted_response(fit: ChainFit, points: Points, sample_rate: float) -> Curve:
+def _shown_covariance(
+    choice: Choice,
+    covariance: NDArray[np.float64],
+    responses: NDArray[np.complex128],
+    variance: NDArray[np.float64],
+    deviations: Deviations,
+) -> NDArray[np.float64]:
+    """The covariance of log gain, delay and settings that deviations of the paths show.
+
+    Every deviation is read as the paths themselves are, to the settings that fit best; no setting is surer than noise
+    leaves it that goes on all the time. What points may miss beside noise comes on top.
+
+    Parameters
+    ----------
+    covariance : that of the fit as it was weighted
+    variance : (paths, bins) with which the paths were put together
+    """
+    points, fit = choice.points, choice.fit
+    shared, _, amplitudes = common_response(responses, variance)
+    turn = choice.polarity * np.exp(1j * choice.whole.omega * choice.begun_samples)
+    each = deviations.responses(responses.shape[1])
+    moves = (turn * (common_response(responses + one[:, 0], variance)[0] - shared) for one in each)
+    moved = moved_points(choice.whole, fit.response, moves)
+    theta = np.concatenate([[fit.log_gain, fit.delay_samples], fit.settings])
+    slopes = plain_deviations(points, fit.forms, theta, fit.zero_phase)[1]
+    unit = math.sqrt(2) / points.deviation
+    shown = np.concatenate([(moved * unit).real, (moved * unit).imag], axis=1) @ slopes.T @ covariance
+
+    def read(share: NDArray[np.float64]) -> NDArray[np.float64]:
+        both = np.concatenate([share, share])
+        return covariance @ ((slopes * both) @ slopes.T) @ covariance
+
+    steady = on_bins(deviations.steady, responses.shape[1])[:, 0]
+    of_steady = noise_of_points(choice.whole, fit.response, joint_variance(amplitudes, variance, steady))
+    of_noise = noise_of_points(choice.whole, fit.response, choice.whole.variance)
+    least = np.diag(read(of_steady / points.deviation**2))
+    found = shown.T @ shown
+    have = np.diag(found)
+    wider = np.sqrt(np.maximum(np.divide(least, have, out=np.ones_like(have), where=have > 0), 1.0))
+    found = found * wider[:, None] * wider + np.diag(np.where(have > 0, 0.0, least))
+    return found + read(np.maximum(1 - of_noise / points.deviation**2, 0.0))
+
+
+def _fitted_response(fit: ChainFit, points: Points, covariance: NDArray[np.float64], sample_rate: float) -> Curve:
     """The level of a chain at its points, with the standard error that those of all its settings make together."""
     response, slopes = chain_response(fit.forms, fit.settings, points.axis)
     # A delay moves no level.
     slopes = np.concatenate([np.ones((1, len(response))), np.zeros((1, len(response))), slopes.real])
-    covariance = _covariance(fit.information)
     stderr = np.sqrt(np.maximum(np.einsum("kf,kl,lf->f", slopes, covariance, slopes), 0.0))
     level = fit.log_gain + np.log(np.abs(response))
     return Curve(points.omega * sample_rate / (2 * np.pi), _DB * level, _DB * stderr)

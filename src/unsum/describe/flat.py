@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unsum.describe.energies import DB_PER_RELATIVE_ENERGY
 from unsum.describe.timing import on_bins, weighted_responses
+from unsum.dsp.deviations import Deviations
 
 _BANDS_PER_OCTAVE = 12
 _LOWEST_HZ, _HIGHEST_HZ, _HIGHEST_SHARE = 20.0, 20000.0, 0.45
@@ -45,6 +46,7 @@ def flat_gain(
     power: NDArray[np.float64] | None = None,
     variance: NDArray[np.float64] | None = None,
     correlation: NDArray[np.complex128] | None = None,
+    deviations: Deviations | None = None,
 ) -> FlatGain | None:
     """The gain that the response has over the most octaves; None where it is flat nowhere for an octave.
 
@@ -54,7 +56,7 @@ def flat_gain(
     Parameters
     ----------
     filters : (mixture channels, reference channels, taps)
-    power, variance, correlation : as of `unsum.describe.mixer.describe_mixer`
+    power, variance, correlation, deviations : as of `unsum.describe.mixer.describe_mixer`
     """
     responses, weights = weighted_responses(filters, power)
     sounding = weights.any(axis=1)
@@ -80,19 +82,38 @@ def flat_gain(
         np.bincount(band[within], values[within]) for values in (np.ones(len(hz)), energy, spread, weights.sum(axis=0))
     )
     n_bins_or_one = np.maximum(n_bins, 1)
+    bands = len(energy)
     heard = (n_bins > 0) & (energy > 0) & (strength / n_bins_or_one > _FAINT * np.max(strength / n_bins_or_one))
     heard[heard] &= np.sqrt(spread[heard]) * DB_PER_RELATIVE_ENERGY < energy[heard]
     level_db = 10 * np.log10(energy[heard] / n_bins[heard])
     stderr_db = DB_PER_RELATIVE_ENERGY * np.sqrt(spread[heard]) / energy[heard]
-    return _densest_level(level_db, stderr_db, known=variance is not None)
+    moved_db = np.zeros((0, len(level_db)))
+    if deviations is not None:
+        slopes = 2 * responses[:, sounding].conj() / count
+        each = (np.real(slopes * one[:, sounding]).sum(axis=(0, 1)) for one in deviations.responses(len(hz)))
+        moved = np.array([np.bincount(band[within], one[within], bands) for one in each])
+        # No band is surer than noise leaves it that goes on all the time.
+        steady = 2 * size * on_bins(deviations.steady, len(hz))[:, sounding]
+        least = np.bincount(band[within], repeats * np.sum(steady, axis=(0, 1))[within] / count**2, bands)
+        moved *= np.sqrt(np.maximum(least / np.maximum(np.sum(moved**2, axis=0), np.finfo(float).tiny), 1.0))
+        moved_db = DB_PER_RELATIVE_ENERGY * moved[:, heard] / energy[heard]
+    return _densest_level(level_db, stderr_db, moved_db, known=variance is not None)
 
 
-def _densest_level(level_db: NDArray[np.float64], stderr_db: NDArray[np.float64], *, known: bool) -> FlatGain | None:
-    """The level at which most bands lie: first within a tenth of a dB, then closer and closer."""
+def _densest_level(
+    level_db: NDArray[np.float64], stderr_db: NDArray[np.float64], moved_db: NDArray[np.float64], *, known: bool
+) -> FlatGain | None:
+    """The level at which most bands lie: first within a tenth of a dB, then closer and closer.
+
+    Parameters
+    ----------
+    moved_db : (deviations, bands)
+        What each deviation does to the levels; without any the errors of bands count as independent.
+    """
     if len(level_db) < _BANDS_PER_OCTAVE:
         return None
     order = np.argsort(level_db)
-    level_db, stderr_db = level_db[order], stderr_db[order]
+    level_db, stderr_db, moved_db = level_db[order], stderr_db[order], moved_db[:, order]
     least = _SURE_WITHIN * float(np.median(stderr_db))
     width, octaves = _FLAT_DB + least, None
     while octaves is None or len(level_db) >= _BANDS_PER_OCTAVE:
@@ -103,7 +124,7 @@ def _densest_level(level_db: NDArray[np.float64], stderr_db: NDArray[np.float64]
             octaves = float(part.stop - part.start) / _BANDS_PER_OCTAVE
             if octaves < 1:
                 return None
-        level_db, stderr_db = level_db[part], stderr_db[part]
+        level_db, stderr_db, moved_db = level_db[part], stderr_db[part], moved_db[:, part]
         if width <= max(least, _FINEST_DB):
             break
         width /= 2
@@ -113,4 +134,7 @@ def _densest_level(level_db: NDArray[np.float64], stderr_db: NDArray[np.float64]
     mean = float(np.sum(precision * level_db) / np.sum(precision))
     # The wings of an equaliser that lie within the last width are no noise, and do not average out.
     wings = max(0.0, float(np.var(level_db) - np.mean(stderr_db**2)))
-    return FlatGain(mean, math.sqrt(1 / float(np.sum(precision)) + wings), octaves)
+    of_noise = 1 / float(np.sum(precision))
+    if len(moved_db):
+        of_noise = float(np.sum((moved_db @ precision) ** 2)) * of_noise**2
+    return FlatGain(mean, math.sqrt(of_noise + wings), octaves)

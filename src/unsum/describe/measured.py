@@ -5,7 +5,7 @@ bins in it: a hundred bins near half the sample rate become one point, ten times
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,23 +109,67 @@ def condensed(measured: Measured, model: Model, *, systematic: float = 0.0) -> P
         The end of the taps cuts the kernel of a fractional delay, which alternates in sign: its error, seen at other
         frequencies than half the sample rate, falls off in this way.
     """
-    bins = measured.usable
-    near = model(measured.omega[bins], measured.axis[bins])
-    weights = np.abs(near) ** 2 / measured.variance[bins]
-    weights = np.maximum(weights, np.max(weights) * _LEAST_WEIGHT)
-    groups = _groups(measured.omega[bins])
-    total = np.add.reduceat(weights, groups)
-    quotient = np.add.reduceat(weights * measured.response[bins] / near, groups) / total
-    omega = np.add.reduceat(weights * measured.omega[bins], groups) / total
-    axis = np.tan(omega / 2)
-    here = model(omega, axis)
+    means = _Means.of(measured, model)
+    quotient = means(measured.response)
     # A ridge that kept noise out of the filters made them smaller by as much as noise is to them: that is alike in
     # all bins of a band, and no mean takes it away.
-    count = np.diff(np.append(groups, len(near)))
-    floor = np.maximum(systematic / np.cos(omega / 2), _LEAST_RELATIVE)
-    floor = np.hypot(floor, _shared_deviation(measured, groups))
-    relative = np.sqrt(measured.repeats / total + (count / total) ** 2 + floor**2)
-    return Points(omega, axis, here * quotient, np.abs(here) * relative)
+    floor = np.maximum(systematic / np.cos(means.omega / 2), _LEAST_RELATIVE)
+    floor = np.hypot(floor, _shared_deviation(measured, means.groups))
+    relative = np.sqrt(measured.repeats / means.total + (means.count / means.total) ** 2 + floor**2)
+    return Points(means.omega, means.axis, means.here * quotient, np.abs(means.here) * relative)
+
+
+def moved_points(measured: Measured, model: Model, moves: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
+    """By how much the points (moves, points) of `condensed` move where the response does (bins,)."""
+    means = _Means.of(measured, model)
+    return np.array([means.here * means(one) for one in moves], complex)
+
+
+def noise_of_points(measured: Measured, model: Model, variance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The variance (points,) of the points of `condensed` for that of the response (bins,), whatever their weights."""
+    means = _Means.of(measured, model)
+    each = means.weights**2 * variance[measured.usable] / np.abs(means.near) ** 2
+    return np.abs(means.here) ** 2 * measured.repeats * np.add.reduceat(each, means.groups) / means.total**2
+
+
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """How bins become points: weighted means of the quotient of a response and a model near it.
+
+    Attributes
+    ----------
+    near, weights : (bins,) of the usable ones
+    groups : (points,) first bins of the bands
+    total, count : (points,) sums of weights and numbers of bins
+    omega, axis, here : (points,) frequencies of the points and the model there
+    """
+
+    bins: slice
+    near: NDArray[np.complex128]
+    weights: NDArray[np.float64]
+    groups: NDArray[np.intp]
+    total: NDArray[np.float64]
+    count: NDArray[np.intp]
+    omega: NDArray[np.float64]
+    axis: NDArray[np.float64]
+    here: NDArray[np.complex128]
+
+    @classmethod
+    def of(cls, measured: Measured, model: Model) -> "_Means":
+        bins = measured.usable
+        near = model(measured.omega[bins], measured.axis[bins])
+        weights = np.abs(near) ** 2 / measured.variance[bins]
+        weights = np.maximum(weights, np.max(weights) * _LEAST_WEIGHT)
+        groups = _groups(measured.omega[bins])
+        total = np.add.reduceat(weights, groups)
+        omega = np.add.reduceat(weights * measured.omega[bins], groups) / total
+        axis = np.tan(omega / 2)
+        count = np.diff(np.append(groups, len(near)))
+        return cls(bins, near, weights, groups, total, count, omega, axis, model(omega, axis))
+
+    def __call__(self, response: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        sums: NDArray[np.complex128] = np.add.reduceat(self.weights * response[self.bins] / self.near, self.groups)
+        return sums / self.total
 
 
 def common_response(
@@ -163,14 +207,33 @@ def common_response(
         shared = np.sum(amplitudes[:, None] * weights * responses, axis=0) / information
     if amplitudes[np.argmax(np.abs(amplitudes))] < 0:
         amplitudes, shared = -amplitudes, -shared
-    information = np.sum(amplitudes[:, None] ** 2 * weights, axis=0)
-    spread = 1 / information
-    if correlation is not None:
-        parts = amplitudes[:, None] * np.sqrt(weights) / information
-        joint = np.real(np.einsum("cf,ef,cef->f", parts, parts, correlation))
-        # Errors that cancel each other are not counted on to do so.
-        spread = np.maximum(spread, joint)
-    return shared, spread, amplitudes
+    return shared, joint_variance(amplitudes, variance, variance, correlation), amplitudes
+
+
+def joint_variance(
+    amplitudes: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    correlation: NDArray[np.complex128] | None = None,
+) -> NDArray[np.float64]:
+    """The variance (bins,) of the response that paths share.
+
+    Parameters
+    ----------
+    amplitudes : (paths,)
+    variance, noise : (paths, bins)
+        By which the paths were weighted, and what it is.
+    correlation : (paths, paths, bins), or None for none
+        Of the errors.
+    """
+    parts = amplitudes[:, None] / variance
+    parts /= np.sum(amplitudes[:, None] * parts, axis=0)
+    parts *= np.sqrt(noise)
+    spread = np.sum(parts**2, axis=0)
+    if correlation is None:
+        return spread
+    # Errors that cancel each other are not counted on to do so.
+    return np.maximum(spread, np.real(np.einsum("cf,ef,cef->f", parts, parts, correlation)))
 
 
 def disagreement(

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unsum.describe.energies import DB_PER_RELATIVE_ENERGY, SURE_DEVIATIONS, amplitude_spread, energy_covariance
+from unsum.describe.energies import DB_PER_RELATIVE_ENERGY, SURE_DEVIATIONS, amplitude_spread, energy_covariances
 from unsum.describe.pan import (
     CENTRE_DEGREES,
     EQUAL_POWER,
@@ -43,6 +43,7 @@ from unsum.describe.pan import (
     pan_position,
 )
 from unsum.describe.timing import on_bins, over_lags, strongest_arrival, weighted_responses
+from unsum.dsp.deviations import Deviations
 from unsum.model import Contribution
 
 _STEREO = ("FL", "FR")
@@ -89,6 +90,7 @@ def describe_mixer(
     law: str = EQUAL_POWER,
     correlation: NDArray[np.complex128] | None = None,
     unsure: NDArray[np.float64] | None = None,
+    deviations: Deviations | None = None,
 ) -> Mixer:
     """The mixer's settings that a contribution amounts to.
 
@@ -110,6 +112,8 @@ def describe_mixer(
         Of the errors of the responses in two channels, as `unsum.dsp.uncertainty.measured_spread` gives it.
     unsure : (mixture channels, reference channels, bins), or None for nothing
         Relative deviation of the responses beside noise, as a codec's.
+    deviations : what stretches of time did to the filters, if known
+        Gain and pan are then as sure as those show them to be, instead of what the variance makes of them.
     """
     law = pan_law(law).name
     filters = contribution.filters
@@ -121,23 +125,24 @@ def describe_mixer(
     responses, weights = weighted_responses(filters, power)
     sounding = int(np.count_nonzero(weights.any(axis=1)))
     energy = np.sum(weights * np.abs(responses) ** 2, axis=(1, 2))
-    spread = np.zeros((len(energy), len(energy)))
+    spreads: tuple[NDArray[np.float64], ...] = (np.zeros((len(energy), len(energy))),)
     if variance is not None:
         noise = on_bins(variance, responses.shape[2])
         energy = np.maximum(energy - np.sum(weights * noise, axis=(1, 2)), 0.0)
         alike = None if correlation is None else on_bins(correlation, responses.shape[2])
-        spread = energy_covariance(responses, weights, noise, filters.shape[2], alike)
+        spreads = energy_covariances(responses, weights, noise, filters.shape[2], alike, deviations)
     lost = 0.0
     if unsure is not None:
         # Alike in all bins of a channel, so that deviations add up and not their squares.
         off = 2 * np.sum(weights * np.abs(responses) ** 2 * on_bins(unsure, responses.shape[2]), axis=(1, 2))
-        spread = spread + np.diag(off**2)
+        spreads = tuple(spread + np.diag(off**2) for spread in spreads)
         lost = float(np.mean(off)) / 2
     total = float(energy.sum())
     if total <= 0:
         reason = f"{name}: its filters are no louder than their noise, so it has no gain"
         return Mixer(None, None, None, image_db, limits=(reason,))
-    pan, reason = _pan_degrees(name, responses, weights, energy, np.diag(spread), channels)
+    widest = np.max([np.diag(spread) for spread in spreads], axis=0)
+    pan, reason = _pan_degrees(name, responses, weights, energy, widest, channels)
     known = variance is not None
     stderr = None
     if known and pan is not None:
@@ -146,19 +151,21 @@ def describe_mixer(
             both = np.sum(weights * np.abs(responses[0] * responses[1]), axis=0)
             common = np.real(on_bins(correlation, responses.shape[2])[0, 1])
             common_share = float(np.average(common, weights=both)) if both.any() else 0.0
-        stderr = math.hypot(_pan_stderr(energy, spread), _towards_a_side(pan, lost / total, common_share))
+        of_noise = max(_pan_stderr(energy, spread) for spread in spreads)
+        stderr = math.hypot(of_noise, _towards_a_side(pan, lost / total, common_share))
     # Where the reference leans to one side its image does, too: that is no pan, but it is loudness.
     own, image = (1.0, 0.0) if energies is None else (float(one.sum()) for one in energies)
     gain_db = 10 * math.log10(image / own if own > 0 and image > 0 else total / sounding)
     if law != EQUAL_POWER and pan is not None:
         pan, stderr, above_db = _by_law(pan, stderr, law, sounding)
         gain_db += above_db
+    of_sum = max(float(spread.sum()) for spread in spreads)
     return Mixer(
         gain_db=gain_db,
         polarity=arrival.polarity,
         pan_degrees=pan,
         image_db=image_db,
-        gain_stderr_db=DB_PER_RELATIVE_ENERGY * math.sqrt(max(float(spread.sum()), 0.0)) / total if known else None,
+        gain_stderr_db=DB_PER_RELATIVE_ENERGY * math.sqrt(max(of_sum, 0.0)) / total if known else None,
         pan_stderr_degrees=stderr,
         limits=(reason,) if reason else (),
         pan_law=law if pan is not None else EQUAL_POWER,

@@ -17,9 +17,11 @@ from unsum.describe.energies import (
     amplitude_spread,
     energy_covariance,
     energy_spread,
+    moved_energies,
 )
 from unsum.describe.mixer import SAME_SOUND
 from unsum.describe.timing import on_bins, over_lags, weighted_responses
+from unsum.dsp.deviations import Deviations
 
 # A path weaker than this beside the loudest is rounding.
 _SILENT_PATH = 1e-14
@@ -61,6 +63,7 @@ def describe_stereo(
     variance: NDArray[np.float64] | None = None,
     correlation: NDArray[np.complex128] | None = None,
     unsure: NDArray[np.float64] | None = None,
+    deviations: Deviations | None = None,
 ) -> StereoPaths | None:
     """Balance, width and the four paths of a stereo reference in a stereo mixture; None where nothing passes.
 
@@ -69,25 +72,31 @@ def describe_stereo(
     name : of the reference, for the words
     filters : (2, 2, taps)
         Mixture channel, reference channel: left and right.
-    power, variance, correlation, unsure : as of `unsum.describe.mixer.describe_mixer`
+    power, variance, correlation, unsure, deviations : as of `unsum.describe.mixer.describe_mixer`
     """
     if filters.shape[:2] != (2, 2):
         raise ValueError(f"{name}: {filters.shape[:2]} paths; balance and width are a matter of two channels into two")
     responses, weights = weighted_responses(filters, power)
-    noise = np.zeros(responses.shape) if variance is None else on_bins(variance, responses.shape[2])
+    n_bins = responses.shape[2]
+    noise = np.zeros(responses.shape) if variance is None else on_bins(variance, n_bins)
+    steady = noise if deviations is None else on_bins(deviations.steady, n_bins)
     n_taps = filters.shape[2]
     energy = np.sum(weights * (np.abs(responses) ** 2 - noise), axis=2)
-    alike = None if correlation is None else on_bins(correlation, responses.shape[2])
+    alike = None if correlation is None else on_bins(correlation, n_bins)
     # Of a column the errors in both channels go together; those of two columns count as independent.
     columns = [
-        energy_covariance(responses[:, d : d + 1], weights[d], noise[:, d : d + 1], n_taps, alike) for d in (0, 1)
+        energy_covariance(responses[:, d : d + 1], weights[d], steady[:, d : d + 1], n_taps, alike) for d in (0, 1)
     ]
-    spread = np.array([np.diag(column) for column in columns]).T
+    of_noise = np.array([np.diag(column) for column in columns]).T
+    moved = np.zeros((0, 2, 2)) if deviations is None else moved_energies(responses, weights, deviations)
+    spread = np.maximum(of_noise, np.sum(moved**2, axis=0))
+    lost = np.zeros(spread.shape)
     deviation = np.zeros(responses.shape)
     if unsure is not None:
         # Alike in all bins of a path, so that deviations add up and not their squares.
-        deviation = np.abs(responses) * on_bins(unsure, responses.shape[2])
-        spread = spread + (2 * np.sum(weights * np.abs(responses) * deviation, axis=2)) ** 2
+        deviation = np.abs(responses) * on_bins(unsure, n_bins)
+        lost = (2 * np.sum(weights * np.abs(responses) * deviation, axis=2)) ** 2
+        spread = spread + lost
     heard = energy > np.maximum(SURE_DEVIATIONS * np.sqrt(spread), _SILENT_PATH * energy.max())
     if not heard.any():
         return None
@@ -98,20 +107,28 @@ def describe_stereo(
     opposite = both and _are_opposite(responses[0, left], responses[1, right], weights.mean(axis=0))
     known = variance is not None
     limits = []
-    sides, side_spread = np.maximum(energy.sum(axis=1), 0.0), spread.sum(axis=1)
+    sides = np.maximum(energy.sum(axis=1), 0.0)
     balance = balance_stderr = None
     if heard.any(axis=1).all():
         balance = 10 * math.log10(sides[1] / sides[0])
         common = 2 * float(columns[0][0, 1] + columns[1][0, 1]) / float(sides[0] * sides[1])
-        balance_stderr = DB_PER_RELATIVE_ENERGY * math.sqrt(max(float(np.sum(side_spread / sides**2)) - common, 0.0))
+        apart = max(
+            float(np.sum(of_noise.sum(axis=1) / sides**2)) - common,
+            float(np.sum(np.diff(moved.sum(axis=2) / sides, axis=1) ** 2)),
+        )
+        balance_stderr = DB_PER_RELATIVE_ENERGY * math.sqrt(
+            max(apart + float(np.sum(lost.sum(axis=1) / sides**2)), 0.0)
+        )
     else:
         limits.append(f"{name}: nothing of it is in the {'left' if sides[0] < sides[1] else 'right'}: no balance")
     if opposite:
         responses = responses * np.array([1, -1])[:, None, None]
-    together = np.zeros(responses.shape[2])
+    together = np.zeros(n_bins)
     if alike is not None:
-        together = (-1 if opposite else 1) * 2 * np.real(alike[0, 1]) * np.sqrt(noise[0] * noise[1]).sum(axis=0)
-    width, width_stderr = _width(responses, weights.mean(axis=0), noise, together, deviation, n_taps)
+        together = (-1 if opposite else 1) * 2 * np.real(alike[0, 1]) * np.sqrt(steady[0] * steady[1]).sum(axis=0)
+    width, width_stderr = _width(
+        responses, weights.mean(axis=0), steady, together, deviation, n_taps, deviations, -1 if opposite else 1
+    )
     if width is None:
         limits.append(f"{name}: only its side passes, no mid: no width")
     stderr_db = DB_PER_RELATIVE_ENERGY * np.sqrt(spread) / np.where(heard, energy, 1.0)
@@ -167,6 +184,8 @@ def _width(
     together: NDArray[np.float64],
     deviation: NDArray[np.float64],
     n_taps: int,
+    deviations: Deviations | None,
+    right: int,
 ) -> tuple[float | None, float]:
     """Gain from side to side over that from mid to mid, and its standard error.
 
@@ -176,9 +195,9 @@ def _width(
         Variance of the responses, and the deviation beside it that all bins may share.
     together : (bins,)
         What the errors of both channels have in common adds to the variance of the mid, and takes from the side's.
+    right : -1 where the right channel of the responses was inverted, and that of the deviations is yet to be
     """
-    (ll, lr), (rl, rr) = responses
-    parts = np.array([[(ll + lr + rl + rr) / 2], [(ll - lr - rl + rr) / 2]])
+    parts = _mid_and_side(responses)
     apart = noise.sum(axis=(0, 1))
     part_noise = np.maximum(np.array([[apart + together], [apart - together]]), 0.0) / 4
     energy = np.sum(weights * (np.abs(parts) ** 2 - part_noise), axis=(1, 2))
@@ -191,7 +210,21 @@ def _width(
     size = math.sqrt(side / mid)
     sign = -1 if float(np.sum(weights * np.real(parts[1, 0] * parts[0, 0].conj()))) < 0 else 1
     amplitude = amplitude_spread(energy, spread)
-    return sign * size, math.sqrt(float(amplitude[1] + size**2 * amplitude[0]) / mid)
+    variance = float(amplitude[1] + size**2 * amplitude[0]) / mid
+    if deviations is not None and side > 0:
+        slopes = 2 * weights * parts[:, 0].conj() / np.array([[mid], [side]])
+        turned = (one * np.array([1, right])[:, None, None] for one in deviations.responses(responses.shape[2]))
+        moved = [np.sum(np.real(slopes * _mid_and_side(one)[:, 0]), axis=1) for one in turned]
+        of_lost = amplitude_spread(energy, (2 * np.sum(weights * np.abs(parts[:, 0]) * shared, axis=1)) ** 2)
+        shown = sum((size * float(one[1] - one[0]) / 2) ** 2 for one in moved)
+        variance = max(variance, shown + float(of_lost[1] + size**2 * of_lost[0]) / mid)
+    return sign * size, math.sqrt(variance)
+
+
+def _mid_and_side(responses: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Responses (2, 1, bins) from mid to mid and from side to side, of those from left and right to left and right."""
+    (ll, lr), (rl, rr) = responses
+    return np.array([[(ll + lr + rl + rr) / 2], [(ll - lr - rl + rr) / 2]])
 
 
 def _four(values: NDArray[np.float64], known: NDArray[np.bool_]) -> Any:

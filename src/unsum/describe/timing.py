@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from unsum.dsp.deviations import Deviations
 from unsum.dsp.transforms import fast_length, irfft, rfft
 from unsum.model import Contribution, TimeWarp
 
@@ -65,6 +66,7 @@ def describe_timing(
     sample_rate: int,
     power: NDArray[np.float64] | None = None,
     variance: NDArray[np.float64] | None = None,
+    deviations: Deviations | None = None,
     delay_stderr_samples: float | None = None,
     clock_stderr_ppm: float | None = None,
 ) -> Timing:
@@ -76,11 +78,13 @@ def describe_timing(
         Power spectrum of the reference from 0 to half the sample rate; None weighs all frequencies alike.
     variance : (mixture channels, reference channels, bins)
         Of the responses; tells the standard error of the delay where none is given.
+    deviations : what stretches of time did to the filters, if known
+        The delay is then as sure as those show it to be.
     """
     arrival = strongest_arrival(contribution.filters, first_lag=contribution.first_lag, power=power)
     lag = arrival.lag_samples if arrival else 0.0
     if delay_stderr_samples is None and variance is not None and arrival is not None:
-        delay_stderr_samples = _delay_stderr(contribution.filters, power, variance)
+        delay_stderr_samples = _delay_stderr(contribution, arrival, power, variance, deviations)
     return Timing(
         delay_seconds=contribution.warp.delay_seconds + lag / sample_rate,
         clock_ppm=contribution.warp.clock_ppm,
@@ -173,23 +177,33 @@ def on_bins(spectra: NDArray[Spectrum], n_bins: int) -> NDArray[Spectrum]:
 
 
 def _delay_stderr(
-    filters: NDArray[np.float64], power: NDArray[np.float64] | None, variance: NDArray[np.float64]
+    contribution: Contribution,
+    arrival: Arrival,
+    power: NDArray[np.float64] | None,
+    variance: NDArray[np.float64],
+    deviations: Deviations | None,
 ) -> float:
     """Standard error in samples of the delay of the loudest path, from the variance of its response.
 
-    The peak of ``sum s(f) H(f) exp(j w d)`` lies where its slope is zero; noise of variance V(f) moves it by
-    ``sqrt(sum (s w)^2 V / 2) / sum s w^2 |H|``, and as many neighbouring bins say the same as there are bins for one
-    tap.
+    The peak of ``sum s(f) H(f) exp(j w d)`` lies where its slope is zero. A deviation D(f) of the response moves it by
+    ``sum s w Im(D exp(j w d)) / sum s w^2 |H|``; noise of variance V(f) by ``sqrt(sum (s w)^2 V / 2)`` over the same,
+    and as many neighbouring bins say the same as there are bins for one tap.
     """
-    responses, weights = weighted_responses(filters, power)
-    noise = on_bins(variance, responses.shape[2])
+    responses, weights = weighted_responses(contribution.filters, power)
     energy = np.sum(weights * np.abs(responses) ** 2, axis=2)
-    channel, column = np.unravel_index(np.argmax(energy), energy.shape)
-    omega = np.linspace(0, np.pi, responses.shape[2])
-    slope = weights[column] * omega
-    repeats = 2 * (responses.shape[2] - 1) / filters.shape[2]
-    moved = np.sqrt(repeats * np.sum(slope**2 * noise[channel, column]) / 2)
-    return float(moved / np.sum(slope * omega * np.abs(responses[channel, column])))
+    path = np.unravel_index(np.argmax(energy), energy.shape)
+    n_bins = responses.shape[2]
+    omega = np.linspace(0, np.pi, n_bins)
+    slope = weights[path[1]] * omega
+    bend = float(np.sum(slope * omega * np.abs(responses[path])))
+    noise = on_bins((variance if deviations is None else deviations.steady)[path][None], n_bins)[0]
+    repeats = 2 * (n_bins - 1) / contribution.filters.shape[2]
+    moved = math.sqrt(repeats * float(np.sum(slope**2 * noise)) / 2)
+    if deviations is not None:
+        turned = slope * np.exp(1j * omega * (arrival.lag_samples - contribution.first_lag))
+        each = [float(np.sum((turned * one[path]).imag)) for one in deviations.responses(n_bins)]
+        moved = max(moved, math.hypot(*each))
+    return moved / bend
 
 
 def timing_words(timing: Timing) -> tuple[str, ...]:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.kernels import split
-from unsum.dsp.lag_correlation import BlockGrid, LagCorrelator
+from unsum.dsp.lag_correlation import BlockGrid, LagCorrelator, sum_products
 from unsum.dsp.normal_equations import n_window
 from unsum.dsp.rows import FIT, Piece, RowFeed, Segment
 from unsum.dsp.threads import available_cores
 from unsum.dsp.transforms import irfft, rfft
-from unsum.dsp.windowed_spectra import WindowedSpectra
+from unsum.dsp.windowed_spectra import AveragedSpectra, WindowedSpectra
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,15 @@ class Residual:
     density : (channels, bins)
         Power spectral density of e, power of one sample in every bin; bins from 0 to half the sample rate.
     n_rows : int
+    power : (references, bins), or None if it was not asked for
+        Energy of the references around every bin of the density; on no scale but that of the parts to each other.
     """
 
     rhs: NDArray[np.float64]
     energy: NDArray[np.float64]
     density: NDArray[np.float64]
     n_rows: int
+    power: NDArray[np.float64] | None = None
 
 
 class ResidualPass:
@@ -49,6 +52,8 @@ class ResidualPass:
         As for the pass that gathered the normal equations, so that the rows are the same.
     correlate : bool
         Whether to correlate the residual with the references; its ``rhs`` is zero otherwise.
+    power : bool
+        Whether to sum the power of the references as well.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class ResidualPass:
         first_lag: int,
         segments: Sequence[Segment],
         correlate: bool = True,
+        power: bool = False,
         threads: int | None = None,
         mixture_start: int = 0,
         reference_start: int = 0,
@@ -86,6 +92,7 @@ class ResidualPass:
                 LagCorrelator(grid, n_channels, n_references, pairs=False, threads=threads),
                 WindowedSpectra(n_channels, n_window(n_taps), overlap=1, pairs=False, threads=threads),
                 correlate=correlate,
+                power=power,
                 threads=threads,
             )
             for number in {segment.part for segment in segments}
@@ -145,6 +152,7 @@ class _Part:
         windows: WindowedSpectra,
         *,
         correlate: bool,
+        power: bool,
         threads: int,
     ) -> None:
         from unsum.dsp._kernels_numba import filter_multiply
@@ -155,11 +163,17 @@ class _Part:
         n_channels = responses.shape[1]
         self._energy = np.zeros(n_channels)
         self._n_rows = 0
+        n_references = responses.shape[2] if power else 0
+        self._references = np.arange(n_references)
+        self._power = np.zeros((n_references, 2, correlations.grid.n_fft // 2 + 1))
         self._ringing = np.zeros((n_channels, correlations.grid.overlap))  # of the block before, into the next
 
     def add(self, piece: Piece) -> None:
         grid = self._correlations.grid
         spectra = grid.spectra(piece.references, threads=self._threads)
+        if len(self._references):
+            pairs = self._references, self._references
+            sum_products(self._power, spectra, spectra[:, :0], *pairs, threads=self._threads)
         if piece.first:
             self._ringing = np.zeros_like(self._ringing)
         residual = piece.mixture.copy()
@@ -183,4 +197,7 @@ class _Part:
     def residual(self) -> Residual:
         windows = self._windows.result()
         density = windows.pairs[:, 0] / max(windows.n_windows, 1)
-        return Residual(self._correlations.crossed(), self._energy, density, self._n_rows)
+        power = None
+        if len(self._references):
+            power = AveragedSpectra(self._power, 1).at_bins(density.shape[1]).pairs[:, 0]
+        return Residual(self._correlations.crossed(), self._energy, density, self._n_rows, power)

@@ -12,7 +12,8 @@ explains plays its notes with theirs, and a codec's noise comes and goes with th
 filters shows in what each stretch of time adds to their equations: with ``g_b = X_b' e_b`` of stretch b, and A the
 matrix of all of them, ``sum_b (A^-1 g_b)(A^-1 g_b)'`` is the covariance whatever the residual is, as long as it is not
 alike from stretch to stretch [2]_ [3]_. Few stretches make a rough estimate, so only its ratio to the formula above
-is taken, averaged over neighbouring bins.
+is taken, averaged over neighbouring bins: to weigh bins by, and to say where nothing is known. How sure a value is that
+is read from many bins, `unsum.dsp.deviations` tells.
 
 References
 ----------

@@ -5,13 +5,14 @@ shortest that nothing longer beats on held-out samples.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unsum.analysis import null_depth_db
+from unsum.dsp.deviations import Deviations, widening_of_leverage
 from unsum.dsp.linear_solvers import WORTHWHILE, solver_for
 from unsum.dsp.normal_equations import NormalEquations
 from unsum.dsp.residuals import Residual, ResidualPass
@@ -32,7 +33,7 @@ WORTH_DB = 0.01
 # Notes hold for a fraction of a second, so what stretches of time as long do to the filters is nearly independent.
 _LEAST_STRETCH_SECONDS = 0.5
 _FEWEST_STRETCHES, _MOST_STRETCHES = 8, 16
-# Unknowns times channels from which on every stretch more costs memory, and random sums of stretches.
+# Unknowns times channels from which on every stretch more costs memory, and random sums of stretches are solved for.
 _LARGE = 1 << 18
 _RANDOM_SUMS = 4
 # Share of the energy of a deviation, or of what is left of a mix that is nearly silent, that further iterations must
@@ -211,7 +212,8 @@ def _judged_on_audio(
 def refine(problem: Problem, alignment: Alignment, choice: OrderChoice) -> FilterFit:
     """The chosen filters once more, on the rows fitted and held out together, refined on the audio itself.
 
-    Their variance is what the residual of each stretch of time does to them; see `unsum.dsp.uncertainty`.
+    Their variance is what the residual of each stretch of time does to them; see `unsum.dsp.uncertainty` and
+    `unsum.dsp.deviations`.
     """
     both = _all_rows(problem, alignment, choice)
     stretches = _stretches(problem, alignment, both)
@@ -225,8 +227,9 @@ def refine(problem: Problem, alignment: Alignment, choice: OrderChoice) -> Filte
     fit = least_squares_filters(both, residual=residual, start=choice.fit.filters, worthwhile=worthwhile)
     if fit.variance is None or len(by_stretch) < _FEWEST_STRETCHES:
         return fit
-    spread = measured_spread(fit.variance, _deviations(both, fit, by_stretch))
-    return replace(fit, variance=spread.variance, correlation=spread.correlation)
+    moved = _deviations(both, fit, by_stretch)
+    spread = measured_spread(fit.variance, moved.filters)
+    return replace(fit, variance=spread.variance, correlation=spread.correlation, deviations=moved)
 
 
 def _all_rows(problem: Problem, alignment: Alignment, choice: OrderChoice) -> NormalEquations:
@@ -277,6 +280,7 @@ def _residual_by_stretch(
         reference_start=-before,
         silent_before=True,
         silent_after=True,
+        power=True,
     )
     for block in aligned_blocks(problem, stretches.warps, before=before, after=after):
         measured.add(as_float(block.mixture, problem.mixture.bits), stacked(problem, block, stretches.names))
@@ -294,11 +298,12 @@ def _joined(parts: Sequence[Residual]) -> Residual:
     )
 
 
-def _deviations(equations: NormalEquations, fit: FilterFit, parts: Sequence[Residual]) -> Iterator[NDArray[np.float64]]:
-    """What the residual of every stretch does to the filters, (channels, references, taps) each.
+def _deviations(equations: NormalEquations, fit: FilterFit, parts: Sequence[Residual]) -> Deviations:
+    """What the residual of every stretch does to the filters.
 
     Of large problems, random sums of them: each has the same covariance as all of them have together.
     """
+    assert fit.variance is not None and fit.density is not None and equations.spectra is not None
     whole = np.sum([part.rhs for part in parts], axis=0) / sum(part.n_rows for part in parts)
     scores = np.array([part.rhs - part.n_rows * whole for part in parts])
     # One degree of freedom went into the mean.
@@ -311,13 +316,19 @@ def _deviations(equations: NormalEquations, fit: FilterFit, parts: Sequence[Resi
         worthwhile=_ROUGHLY,
         threads=available_cores(),
     )
-    if fit.method == "conjugate gradients":
+    alone = 1  # the mean that was taken
+    if equations.n_unknowns * equations.n_channels > _LARGE:
+        alone = 0
         signs = np.random.default_rng(len(parts)).choice([-1.0, 1.0], (_RANDOM_SUMS, len(parts)))
         scores = np.tensordot(signs / math.sqrt(_RANDOM_SUMS), scores, axes=1)
     # Of what a deviation explains of the residual, which is about its own share of the energy, or more.
     explained = equations.n_unknowns / max(equations.n_rows, 1) * fit.residual_energy
-    for score in scores:
-        yield solver(score, explained, _ROUGHLY * explained).filters
+    filters = np.array([solver(score, explained, _ROUGHLY * explained).filters for score in scores])
+    signal = equations.n_rows * equations.spectra.matrix().diagonal(axis1=1, axis2=2).real.T
+    noise = equations.n_taps * fit.density[:, None]
+    known = np.divide(signal * fit.variance, noise, out=np.ones_like(fit.variance), where=noise > 0)
+    power = np.array([part.power for part in parts])
+    return Deviations(filters, widening_of_leverage(power, np.minimum(known, 1.0)), fit.variance, len(scores) - alone)
 
 
 def with_filters(problem: Problem, model: MixModel, alignment: Alignment, fit: FilterFit) -> MixModel:

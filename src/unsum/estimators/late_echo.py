@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.analysis import Analysis, Response
+from unsum.dsp.deviations import Deviations
 from unsum.dsp.transforms import fast_length, irfft, rfft
 from unsum.dsp.whitening import on_bins
 from unsum.estimators.fir import Alignment, measure_residual
@@ -167,11 +168,11 @@ def folded(analysis: Analysis, echoes: Sequence[LateEcho]) -> Analysis:
             filters[..., echo.lag_samples : echo.lag_samples + n_taps] += parts.pop(echo.name).filters
             pieces.append(responses.pop(echo.name))
         parts[track] = replace(part, filters=filters)
-        responses[track] = _of_all(pieces, n_taps, total)
+        responses[track] = _of_all(pieces, [0, *(echo.lag_samples for echo in own)], n_taps, total)
     return replace(analysis, model=replace(analysis.model, contributions=parts), responses=responses)
 
 
-def _of_all(pieces: Sequence[Response], n_taps: int, total: int) -> Response:
+def _of_all(pieces: Sequence[Response], lags: Sequence[int], n_taps: int, total: int) -> Response:
     """The response of filters with silence between them.
 
     Readers take the errors of bins nearer than one over the length of a filter for the same. Here they are the same
@@ -180,12 +181,23 @@ def _of_all(pieces: Sequence[Response], n_taps: int, total: int) -> Response:
     """
     first = pieces[0]
     n_bins = fast_length(2 * total) // 2 + 1
-    variance = sum(on_bins(piece.variance, n_bins) for piece in pieces) * (total / (len(pieces) * n_taps))
+    share = total / (len(pieces) * n_taps)
+    variance = share * np.sum([on_bins(piece.variance, n_bins) for piece in pieces], axis=0)
     correlation = first.correlation
     if correlation is not None:
         correlation = on_bins(correlation.real, n_bins) + 1j * on_bins(correlation.imag, n_bins)
     left = None if first.left is None else on_bins(first.left, n_bins)
-    return Response(on_bins(first.power, n_bins), np.asarray(variance), first.energies, correlation, left)
+    own = [piece.deviations for piece in pieces if piece.deviations is not None]
+    deviations = None
+    if len(own) == len(pieces):
+        # One after the other as the filters are; each stretch of time moved all of them.
+        moved = np.zeros((*own[0].filters.shape[:-1], total))
+        for one, lag in zip(own, lags, strict=True):
+            moved[..., lag : lag + n_taps] += one.filters
+        widening = np.max([on_bins(one.widening, n_bins) for one in own], axis=0)
+        steady = share * np.sum([on_bins(one.steady, n_bins) for one in own], axis=0)
+        deviations = Deviations(moved, widening, steady, own[0].freedom)
+    return Response(on_bins(first.power, n_bins), variance, first.energies, correlation, left, deviations)
 
 
 def _deviations(

@@ -34,9 +34,14 @@ def alignment_text(pair: AlignedPair) -> str:
     values += [("jump", f"{clock_time(at)}: {words}") for at, words in jumps[:_MOST_JUMPS]]
     if len(jumps) > _MOST_JUMPS:
         values.append(("", f"and {len(jumps) - _MOST_JUMPS} more jumps"))
+    or_softly = ", or softly" if pair.fades else ""
     for start, stop in pair.silences:
         until = "on" if stop is None else f"to {clock_time(stop)}"
-        values.append(("silence", f"from {clock_time(start)} {until} it is not heard"))
+        values.append(("silence", f"from {clock_time(start)} {until} it is not heard{or_softly}"))
+    values += [
+        ("fade", f"{'out' if one.out else 'in'} from about {one.start_seconds:.1f} to {one.stop_seconds:.1f} s")
+        for one in pair.fades
+    ]
     values.append(("kind", f"{clock.kind}; polarity {'upright' if pair.location.polarity > 0 else 'inverted'}"))
     if clock.null_db < clock.null_db_before - 0.05:
         before, after = f"{clock.null_db_before:.1f} dB", f"{clock.null_db:.1f} dB"
@@ -108,6 +113,10 @@ def alignment_json(pair: AlignedPair) -> str:
             "present": pair.present,
             "confidence": pair.location.confidence,
             "alignment": found,
+            "fades": [
+                {"start_seconds": one.start_seconds, "stop_seconds": one.stop_seconds, "out": one.out}
+                for one in pair.fades
+            ],
             "silences": [{"start_seconds": start, "stop_seconds": stop} for start, stop in pair.silences],
             "clipped_samples": pair.n_clipped,
             "remarks": [*pair.location.remarks, *(clock.remarks if clock else ())],
