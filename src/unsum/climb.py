@@ -13,10 +13,22 @@ from unsum.dsp.dependence import dependent_references
 from unsum.dsp.deviations import Deviations
 from unsum.dsp.normal_equations import NormalEquations
 from unsum.dsp.rows import FIT, HELD_OUT
-from unsum.dsp.statistics import statistics_bytes
 from unsum.engine import subtract
+from unsum.estimators.chance import by_chance_db
 from unsum.estimators.fir import Alignment, OrderChoice, choose_order, gather, refine, with_filters
 from unsum.estimators.gain import GainMeter, Gains, gain_matrix, simple_gains
+from unsum.estimators.orders import (
+    LONG_SECONDS,
+    ROOM_TAPS,
+    ROWS_PER_TAP,
+    SHORT_ORDERS,
+    Order,
+    ahead_of_the_end,
+    lead_samples,
+    long_is_told,
+    orders_told,
+    room_orders,
+)
 from unsum.model import MixModel
 from unsum.problem import Problem, as_float
 from unsum.progress import Progress
@@ -29,29 +41,11 @@ KEPT_DB = 0.02
 # numbers by chance, while long filters predict a little of anything tonal.
 EXACT_LOSES_DB = 0.1
 
-# Twice two standard deviations of a chance meeting, of sounds whose samples tell a hundredth of what white ones would.
-_CHANCE = 40.0
-
-Order = tuple[int, int]  # first lag, taps
-# A filter needs this many fitted rows for each of its taps; where shorter ones have shown that the sound rings on for
-# so long, a longer one may be worth it with fewer: the held-out rows tell.
-_ROWS_PER_TAP, _ROWS_PER_LONG_TAP = 6, 2
-_SHORT_ORDERS: tuple[Order, ...] = ((-2, 5), (-8, 17), (-16, 48), (-32, 128), (-64, 256), (-64, 512))
-# Taps behind the arrival of the sound; ahead of it go `_LEAD_SECONDS`: in a room the strongest path is not the first.
-_ROOM_TAPS = (1024, 2048, 4096, 8192)
-_LONG_SECONDS = (0.78, 1.56, 3.12, 6.24)
-# What is gathered for longer ones would take more memory than a computer is sure to have.
-_MOST_BYTES = 4e9
 _NEAR_ROUNDING_DB, _MOST_TAKEN = 1.0, 0.5
 # What is left is worth a word where it is louder than this.
 _TOLD_DB = -60.0
 # An echo that is heard in what the best filters leave takes about that much off what others leave, not several times.
 _HOPELESS_DB = 10 * math.log10(4)
-_LEAD_SECONDS = 0.03
-# Audio that is no longer than so many times the lead needs every row.
-_LEADS = 32
-# Beyond so many unknowns the middle orders are not tried one by one.
-_MANY_UNKNOWNS = 1 << 17
 # Share of the energy below which the difference of large numbers is not trusted.
 _CANCELLED = 1e-9
 
@@ -69,7 +63,7 @@ class Climb:
     """Rung after rung on one problem."""
 
     def __init__(self, problem: Problem, model: MixModel, alignment: Alignment, progress: Progress | None) -> None:
-        self.problem, self.alignment, self.progress = problem, _ahead_of_the_end(problem, alignment), progress
+        self.problem, self.alignment, self.progress = problem, ahead_of_the_end(problem, alignment), progress
         self.max_taps = math.inf
         self.base = model  # what is located and timed, without filters
         self.steps: list[Step] = []
@@ -98,15 +92,15 @@ class Climb:
         """
         last = RUNGS.index(max_rung)
         self.max_taps = math.inf if max_taps is None else max_taps
-        room_orders = _room_orders(self.problem)
-        if max_taps is not None and max_taps > _SHORT_ORDERS[-1][1]:
-            room_orders = sorted([*room_orders, (_SHORT_ORDERS[-1][0], max_taps)], key=lambda order: order[1])
+        long = list(room_orders(self.problem))
+        if max_taps is not None and max_taps > SHORT_ORDERS[-1][1]:
+            long = sorted([*long, (SHORT_ORDERS[-1][0], max_taps)], key=lambda order: order[1])
         n_rows = sum(s.stop - s.start for s in self.alignment.segments if s.part == FIT)
-        rooms = self._orders(n_rows, room_orders) if last >= RUNGS.index("reverb") else []
-        short = self._orders(n_rows, _SHORT_ORDERS)
+        rooms = self._orders(n_rows, long) if last >= RUNGS.index("reverb") else []
+        short = self._orders(n_rows, SHORT_ORDERS)
         self._longest = (rooms or short or [(0, 1)])[-1]
-        due = max([n_taps for _, n_taps in room_orders if n_taps <= self.max_taps], default=0)
-        needed = _ROWS_PER_TAP * due * sum(self.channels.values())
+        due = max([n_taps for _, n_taps in long if n_taps <= self.max_taps], default=0)
+        needed = ROWS_PER_TAP * due * sum(self.channels.values())
         self._cut_short = last >= RUNGS.index("reverb") and n_rows < needed
         meter = self._meter()
         equations = self._gathered(short if warped else short + rooms, meter)
@@ -152,7 +146,7 @@ class Climb:
     def _timed(self, warped: tuple[MixModel, Alignment], orders: list[Order]) -> dict[int, NormalEquations]:
         """The equations with the clocks corrected, or without where that does not help."""
         straight = self.base, self.alignment
-        self.base, self.alignment = warped[0], _ahead_of_the_end(self.problem, warped[1])
+        self.base, self.alignment = warped[0], ahead_of_the_end(self.problem, warped[1])
         meter = self._meter()
         equations = self._gathered(orders, meter)
         known = len(self.steps)
@@ -161,7 +155,7 @@ class Climb:
             self._judge("exact", *exact, None)
             if self.best.null_db == -math.inf:
                 return equations
-        self._fitted("clock", equations, [order for order in orders if order in _SHORT_ORDERS])
+        self._fitted("clock", equations, [order for order in orders if order in SHORT_ORDERS])
         if any(step.kept for step in self.steps[known:]):
             self.gain_equations = equations[FIT].restrict(first_lag=0, n_taps=1)
             return equations
@@ -170,12 +164,8 @@ class Climb:
 
     def _orders(self, n_rows: int, orders: Sequence[Order]) -> list[Order]:
         """Those that the rows can tell, the shortest first; of very large ones only the longest."""
-        n_references = sum(self.channels.values())
-        known = [
-            order for order in orders if order[1] <= self.max_taps and n_rows >= _ROWS_PER_TAP * order[1] * n_references
-        ]
-        large = [order for order in known if order[1] * n_references > _MANY_UNKNOWNS]
-        return [order for order in known if order not in large[:-1]]
+        within = [order for order in orders if order[1] <= self.max_taps]
+        return orders_told(within, n_rows, sum(self.channels.values()))
 
     def fit(self, rung: str, orders: list[Order], remark: str = "") -> None:
         """Filters of one of these orders, in growing order, if they are better than the best so far."""
@@ -190,7 +180,7 @@ class Climb:
     def orders_within(self, n_taps: float) -> list[Order]:
         """Those of filters with no more taps that the rows can tell, the shortest first."""
         n_rows = sum(s.stop - s.start for s in self.alignment.segments if s.part == FIT)
-        orders = [order for order in (*_SHORT_ORDERS, *_room_orders(self.problem)) if order[1] <= n_taps]
+        orders = [order for order in (*SHORT_ORDERS, *room_orders(self.problem)) if order[1] <= n_taps]
         return self._orders(n_rows, orders)
 
     def hopeful(self, orders: Sequence[Order]) -> list[Order]:
@@ -208,9 +198,9 @@ class Climb:
 
     def _seconds_long(self, n_rows: int) -> None:
         """Filters of seconds, each longer than the last, while the longest so far was the best."""
-        lead = round(_LEAD_SECONDS * self.problem.mixture.sample_rate)
+        lead = lead_samples(self.problem)
         tried = 0
-        for seconds in _LONG_SECONDS:
+        for seconds in LONG_SECONDS:
             n_taps = round(seconds * self.problem.mixture.sample_rate)
             longest = self.best.choice.fit.filters.shape[2] if self.best.choice else 0
             if longest < max(tried, n_taps // 8) or not self._can_be_told(n_taps, n_rows) or self.at_rounding():
@@ -223,18 +213,9 @@ class Climb:
                 return
 
     def _can_be_told(self, n_taps: int, n_rows: int) -> bool:
-        """Whether there are rows and memory for filters with so many taps behind the arrival of the sound."""
-        lead = round(_LEAD_SECONDS * self.problem.mixture.sample_rate)
-        n_references = sum(self.channels.values())
-        needed = statistics_bytes(
-            n_references=n_references,
-            n_channels=len(self.problem.mixture.channels),
-            n_taps=lead + n_taps,
-            n_segments=len(self.alignment.segments),
-            n_parts=2,
-        )
-        enough = n_rows >= _ROWS_PER_LONG_TAP * n_taps * n_references
-        return enough and lead + n_taps <= self.max_taps and needed <= _MOST_BYTES
+        """Whether filters with so many taps behind the arrival of the sound may be tried."""
+        told = long_is_told(self.problem, self.alignment, n_taps, n_rows, sum(self.channels.values()))
+        return told and lead_samples(self.problem) + n_taps <= self.max_taps
 
     def at_rounding(self) -> bool:
         """Whether nothing is left but the rounding of the mixture to its word length."""
@@ -300,7 +281,7 @@ class Climb:
         better = before - depth
         needed = EXACT_LOSES_DB if is_exact else KEPT_DB
         if choice is not None and (rung != "clock" or self.best.choice is None):
-            needed = max(needed, self._by_chance_db(choice))
+            needed = max(needed, by_chance_db(choice, self.best.model, self.channels))
         kept = not math.isnan(better) and better > needed  # nan: both leave nothing
         self.steps.append(Step(rung, kept, before, depth, (remark,) if remark else ()))
         if kept:
@@ -313,30 +294,6 @@ class Climb:
         if self._nearest is not None:
             self.best = self._nearest
         return self._nearest is not None
-
-    def _by_chance_db(self, choice: OrderChoice) -> float:
-        """What other sounds may make a change of the filters look better by, on held-out samples.
-
-        A change of the images by d meets what is left, u, with ``2 <u, d>``: by chance about
-        ``2 sqrt(c |u|^2 |d|^2 / n)`` in n rows, with c for sounds that are far from white.
-        """
-        held = choice.held_out
-        start = held.first_lag
-        change = choice.fit.filters.copy()
-        row = 0
-        for name, count in self.channels.items():
-            part = self.best.model.contributions[name]
-            first, stop = part.first_lag - start, part.first_lag - start + part.n_taps
-            if first < 0 or stop > held.n_taps:
-                return 0.0  # a shorter filter: what it leaves out is seen at once
-            change[:, row : row + count, first:stop] -= part.filters
-            row += count
-        moved = float(np.sum(change * held.matvec(change)))
-        left = float(np.sum(held.mixture_energy)) * 10 ** (choice.null_db / 10)
-        if not left > 0 or not moved > 0:
-            return 0.0
-        chance = _CHANCE * math.sqrt(left * moved / (held.n_rows * len(change)))
-        return 10 * math.log10(1 + chance / left)
 
     def _dependences(self, equations: NormalEquations) -> tuple[str, ...]:
         """References that others make up; the channels of one reference may well be alike."""
@@ -372,7 +329,7 @@ class Climb:
         """What to say where a longer filter than the best may be due, and the audio is too short to tell it."""
         if choice is None or not self._cut_short or choice.fit.filters.shape[2] < self._longest[1]:
             return ()
-        if self.best.null_db < _TOLD_DB or self.max_taps < _ROOM_TAPS[-1]:
+        if self.best.null_db < _TOLD_DB or self.max_taps < ROOM_TAPS[-1]:
             return ()
         first_lag, n_taps = self._longest
         milliseconds = 1000 * (first_lag + n_taps) / self.problem.mixture.sample_rate
@@ -425,20 +382,3 @@ class Climb:
             moved = None if deviations is None else deviations.of(own)
             found[name] = Response(power[own], sure, energies, correlation, left, moved)
         return found
-
-
-def _ahead_of_the_end(problem: Problem, alignment: Alignment) -> Alignment:
-    """The alignment without the last rows, whose filters would look ahead to where the references are cut off.
-
-    A cut has bands that sound nowhere else. It tells nothing of the filters, and the solver takes ten times as long.
-    """
-    lead = round(_LEAD_SECONDS * problem.mixture.sample_rate)
-    stop = max(segment.stop for segment in alignment.segments) - lead
-    kept = [replace(one, stop=min(one.stop, stop)) for one in alignment.segments if one.start < stop]
-    rows = sum(one.stop - one.start for one in kept)
-    return alignment if rows < _LEADS * lead else replace(alignment, segments=tuple(kept))
-
-
-def _room_orders(problem: Problem) -> tuple[Order, ...]:
-    lead = round(_LEAD_SECONDS * problem.mixture.sample_rate)
-    return tuple((-lead, lead + n) for n in _ROOM_TAPS)

@@ -3,8 +3,9 @@
 import math
 from itertools import pairwise
 
-from unsum.climb import Climb, Order
+from unsum.climb import Climb
 from unsum.estimators.late_echo import LateEcho, late_echoes, with_echoes
+from unsum.estimators.orders import Order
 
 # Later than this no echo is sought where no filter reaches.
 _LATEST_SECONDS = 2.0
