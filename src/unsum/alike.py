@@ -11,38 +11,18 @@ from numpy.typing import NDArray
 from unsum.analysis import Analysis, Response
 from unsum.automation import Automation
 from unsum.model import Contribution
-from unsum.problem import AudioSource
+from unsum.problem import AudioSource, PassedOn
 
 
 @dataclass(frozen=True, slots=True)
-class OneChannel:
+class OneChannel(PassedOn):
     """A source whose channels hold the same sound, read as its first one."""
 
     source: AudioSource
 
     @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def sample_rate(self) -> int:
-        return self.source.sample_rate
-
-    @property
     def channels(self) -> tuple[str, ...]:
         return self.source.channels[:1]
-
-    @property
-    def bits(self) -> int | None:
-        return self.source.bits
-
-    @property
-    def lossless(self) -> bool:
-        return self.source.lossless
-
-    @property
-    def samples(self) -> int | None:
-        return self.source.samples
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         for block in self.source.blocks():

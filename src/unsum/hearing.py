@@ -129,7 +129,7 @@ def _faded(
     """
     return tuple(
         f"{name} fades {'out' if fade.out else 'in'} from about {fade.start_seconds:.1f} to {fade.stop_seconds:.1f} s: "
-        "it is taken out at its full level or not at all, from where it is louder than about half of that"
+        "where it is louder than about half it is taken out at its full level, where it is softer it is left in"
         for name, each in fades(problem, sounding, quiet, progress=settings.progress).items()
         for fade in each
     )

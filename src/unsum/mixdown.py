@@ -25,7 +25,7 @@ from unsum.media.source import open_source
 from unsum.media.stems import StemWriter
 from unsum.media.stored import DoesNotFit, as_stored
 from unsum.model import Contribution, MixModel, TimeWarp
-from unsum.problem import AudioSource, ResampledSource, as_float
+from unsum.problem import AudioSource, PassedOn, ResampledSource, as_float
 from unsum.progress import Progress
 from unsum.removal import images_beside
 from unsum.rendering import Rendering, Silence, rendered
@@ -41,7 +41,7 @@ _CENTRE = math.radians(45)
 
 
 @dataclass(frozen=True, slots=True)
-class EqualisedSource:
+class EqualisedSource(PassedOn):
     """A source behind a chain of recursive filters, in floating point, until they have rung out.
 
     Parameters
@@ -53,24 +53,8 @@ class EqualisedSource:
     sections: NDArray[np.float64]
 
     @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def sample_rate(self) -> int:
-        return self.source.sample_rate
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.source.channels
-
-    @property
     def bits(self) -> None:
         return None
-
-    @property
-    def lossless(self) -> bool:
-        return self.source.lossless
 
     @property
     def samples(self) -> int | None:

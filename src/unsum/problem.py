@@ -1,7 +1,7 @@
 """What is given: a mixture and references, and the checks before any work."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,6 +40,42 @@ class AudioSource(Protocol):
     def blocks(self) -> Iterator[NDArray[Any]]:
         """(channels, samples) blocks of any length, from the first sample on; integers in units of their last bit."""
         ...
+
+
+class PassedOn:
+    """What a source made of another one has in common with it: all but its blocks, unless it says otherwise.
+
+    Attributes
+    ----------
+    source : what it is made of
+    """
+
+    __slots__ = ()
+    source: AudioSource
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def sample_rate(self) -> int:
+        return self.source.sample_rate
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.source.channels
+
+    @property
+    def bits(self) -> int | None:
+        return self.source.bits
+
+    @property
+    def lossless(self) -> bool:
+        return self.source.lossless
+
+    @property
+    def samples(self) -> int | None:
+        return self.source.samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +143,15 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class ResampledSource:
+class ResampledSource(PassedOn):
     """A source at another sample rate, in floating point; soxr at its highest quality."""
 
     source: AudioSource
-    sample_rate: int
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.source.channels
+    sample_rate: int = field()  # not by default that of the source
 
     @property
     def bits(self) -> None:
         return None
-
-    @property
-    def lossless(self) -> bool:
-        return self.source.lossless
 
     @property
     def samples(self) -> int | None:

@@ -1,8 +1,9 @@
-"""The examples that --help shows, typed as they stand into a folder with such files: each does what is said beside it."""
+"""The examples that --help shows, typed as they stand beside such files: each does what is said of it."""
 
 import importlib
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_the_examples_do_what_they_say(folder, monkeypatch, capsys):
         words = [name for word in words for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
         assert run([*words, "-y"]) == 0, f"{call}: {capsys.readouterr().err}"
         assert capsys.readouterr().out
-        named = [Path(word).name for flag, word in zip(words, words[1:], strict=False) if flag in ("-o", "--labels")]
+        named = [Path(word).name for flag, word in pairwise(words) if flag in ("-o", "--labels")]
         assert set(named) <= {path.name for path in folder.rglob("*")}, call
         if call.startswith("unsum align party.mp4 song.flac") and "-o" not in words:
             assert {path.name for path in folder.rglob("*")} == before  # only tells

@@ -8,7 +8,8 @@ import scenes
 
 from unsum.errors import Cancelled, InputError
 from unsum.inspection.recording import inspect_file
-from unsum.report.inspection import WIDTH, inspection_dict, inspection_text
+from unsum.report.inspection import inspection_dict, inspection_text
+from unsum.report.lines import WIDTH
 
 RATE = 48000
 

@@ -55,7 +55,7 @@ def group() -> None:
     Nothing is overwritten without -y, and inputs never.
 
     Exit codes: 0 done, 1 internal error, 2 usage, 3 cannot read or write,
-    4 refused, 5 output exists, 6 some of many failed, 130 interrupted.
+    4 refused or not found, 5 output exists, 6 some of many failed, 130 interrupted.
     """
 
 

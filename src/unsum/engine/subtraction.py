@@ -12,7 +12,7 @@ from unsum.dsp.convolution import ImageStream
 from unsum.engine.aligned import AlignedAudio, aligned_blocks, with_bits
 from unsum.errors import InputError
 from unsum.model import MixModel
-from unsum.problem import Problem, as_float
+from unsum.problem import AudioSource, PassedOn, Problem, as_float
 from unsum.progress import Progress
 
 _NEVER = -(1 << 62)
@@ -212,35 +212,15 @@ class _Silences:
 
 
 @dataclass(frozen=True, slots=True)
-class ResidualSource:
+class ResidualSource(PassedOn):
     """What a model leaves of its mixture, as a source of its own."""
 
     problem: Problem
     model: MixModel
 
     @property
-    def name(self) -> str:
-        return self.problem.mixture.name
-
-    @property
-    def sample_rate(self) -> int:
-        return self.problem.mixture.sample_rate
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.problem.mixture.channels
-
-    @property
-    def bits(self) -> int | None:
-        return self.problem.mixture.bits
-
-    @property
-    def lossless(self) -> bool:
-        return self.problem.mixture.lossless
-
-    @property
-    def samples(self) -> int | None:
-        return self.problem.mixture.samples
+    def source(self) -> AudioSource:
+        return self.problem.mixture
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         """The residual in the mixture's own units."""

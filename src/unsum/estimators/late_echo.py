@@ -17,7 +17,7 @@ References
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from unsum.dsp.transforms import fast_length, irfft, rfft
 from unsum.dsp.whitening import on_bins
 from unsum.estimators.fir import Alignment, measure_residual
 from unsum.model import Contribution, MixModel
-from unsum.problem import AudioSource, Problem
+from unsum.problem import AudioSource, PassedOn, Problem
 
 # Normal noise comes to 6 deviations at one of all lags of all tracks, and so do real mixes that have no echo.
 _SURE_DEVIATIONS = 12.0
@@ -53,31 +53,11 @@ class LateEcho:
 
 
 @dataclass(frozen=True, slots=True)
-class _Later:
+class _Later(PassedOn):
     """The source of an echo: the track itself under another name; its warp makes it late."""
 
     source: AudioSource
-    name: str
-
-    @property
-    def sample_rate(self) -> int:
-        return self.source.sample_rate
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.source.channels
-
-    @property
-    def bits(self) -> int | None:
-        return self.source.bits
-
-    @property
-    def lossless(self) -> bool:
-        return self.source.lossless
-
-    @property
-    def samples(self) -> int | None:
-        return self.source.samples
+    name: str = field()  # not by default that of the source
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         return self.source.blocks()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.errors import InputError
-from unsum.problem import AudioSource
+from unsum.problem import AudioSource, PassedOn
 
 # Clipped samples nearer to each other than this, in seconds, belong to one stretch.
 _JOIN_SECONDS = 0.1
@@ -35,32 +35,12 @@ class Heard:
     energy: NDArray[np.float64]
 
 
-class Listening:
+class Listening(PassedOn):
     """An `AudioSource` as it is, that listens along while it is read."""
 
     def __init__(self, source: AudioSource) -> None:
         self.source = source
         self._heard: Heard | None = None
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def sample_rate(self) -> int:
-        return self.source.sample_rate
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.source.channels
-
-    @property
-    def bits(self) -> int | None:
-        return self.source.bits
-
-    @property
-    def lossless(self) -> bool:
-        return self.source.lossless
 
     @property
     def samples(self) -> int | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unsum.dsp.decimation import decimated as decimated_blocks
-from unsum.problem import AudioSource, as_float
+from unsum.problem import AudioSource, PassedOn, as_float
 from unsum.progress import Progress
 
 SEARCH_RATE = 8000  # the search runs at this rate or somewhat above
@@ -20,35 +20,11 @@ def search_factor(sample_rate: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class TappedSource:
+class TappedSource(PassedOn):
     """A source whose blocks are shown to somebody else on their way."""
 
     source: AudioSource
     show: Callable[[NDArray[Any]], None]
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def sample_rate(self) -> int:
-        return self.source.sample_rate
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.source.channels
-
-    @property
-    def bits(self) -> int | None:
-        return self.source.bits
-
-    @property
-    def lossless(self) -> bool:
-        return self.source.lossless
-
-    @property
-    def samples(self) -> int | None:
-        return self.source.samples
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         for block in self.source.blocks():
