@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -268,3 +269,22 @@ def test_a_segment_has_its_history_wherever_the_one_before_it_was_cut():
                 for piece in feed.ready():
                     assert np.all(np.diff(piece.references) == 1)
                     assert piece.references[0, 0] > 0
+
+
+@pytest.mark.parametrize("start", [0, 5_000_000, 9_990_000])
+def test_what_lies_before_and_behind_all_segments_is_not_held(start):
+    """A song of a minute in a recording of an hour, wherever it is."""
+    rows = Segment(start, start + 10_000)
+    feed = RowFeed(n_channels=1, n_references=1, first_lag=0, n_taps=16, segments=[rows], piece_samples=4096)
+    block = np.ones((1, 100_000))
+    tracemalloc.start()
+    counted = 0
+    for _ in range(100):
+        for _ in feed.add(block, block):
+            counted += sum(piece.n_rows for piece in feed.ready())
+    feed.finish()
+    counted += sum(piece.n_rows for piece in feed.ready())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert counted == 10_000 - (15 if start == 0 else 0)  # the first rows have no history
+    assert peak < 10 * block.nbytes

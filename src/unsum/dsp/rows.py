@@ -177,6 +177,10 @@ class RowFeed:
 
     def ready(self) -> Iterator[Piece]:
         """Pieces that can be cut from what has come so far."""
+        yield from self._cut()
+        self._forget()
+
+    def _cut(self) -> Iterator[Piece]:
         known = self._mixture.stop
         if not (self._finished and self._silent_after):
             known = min(known, self._references.stop)
@@ -214,7 +218,6 @@ class RowFeed:
                 self._at = end
             self._forget()
             yield piece
-        self._forget()
 
     def _forget(self) -> None:
         # The next segment may need history from before the end of the one that is being cut.
