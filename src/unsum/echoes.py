@@ -79,11 +79,11 @@ def with_late_echoes(climb: Climb) -> tuple[Climb, tuple[LateEcho, ...]]:
 def _takes_something_off(climb: Climb, again: Climb, orders: list[Order], words: str) -> bool:
     """Fit filters beside those of echoes; False where they show that there is none.
 
-    Loops and coded tracks repeat themselves in what is left. Beside filters as long as the best so far, those of an
-    echo take something off it. Where they do not, longer ones need not be tried.
+    Loops and coded tracks repeat themselves in what is left. Beside filters as long as the best so far, or hardly
+    longer, those of an echo take something off it. Where they do not, longer ones need not be tried.
     """
-    choice = climb.best.choice
-    as_long = [order for order in orders if choice is not None and order[1] == choice.fit.filters.shape[2]]
+    n_taps = climb.best.choice.fit.filters.shape[2] if climb.best.choice else 1
+    as_long = [order for order in orders if order[1] >= n_taps][:1]
     first = as_long if as_long and as_long[0][1] <= _SHORT_TAPS else orders
     again.fit("reverb", first, words)
     if as_long and not again.steps[-1].null_db < climb.best.null_db:

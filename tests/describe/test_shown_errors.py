@@ -128,6 +128,21 @@ def test_every_setting_of_an_equaliser_is_as_sure_as_deviations_show_it(rng):
     assert told == pytest.approx(spread, rel=0.4)
 
 
+def test_of_a_lossy_mix_stretches_of_time_make_no_setting_surer_than_its_bins():
+    filters, moved = equalised(0.5, 0.6), moves(2, 1, 1e-7)
+    responses = np.fft.rfft(filters[:, 0], 2 * (BINS - 1))
+    variance = np.full((2, BINS), 1e-5)
+    shown = Deviations(moved, np.ones((2, 1, BINS)), np.full((2, 1, BINS), 1e-12), freedom=15)
+
+    def stderr(**how) -> float:
+        (band,) = describe_eq(responses, variance, POWER[0], sample_rate=RATE, n_taps=TAPS, **how).bands
+        return band.frequency_stderr_hz
+
+    unsure = np.full((2, BINS), 1e-4)
+    assert stderr(deviations=shown) < 0.3 * stderr()
+    assert stderr(deviations=shown, unsure=unsure) >= 0.999 * stderr(unsure=unsure)
+
+
 @pytest.mark.parametrize("what", ["delay", "gain"])
 def test_where_no_stretch_shows_anything_steady_noise_holds(what):
     still = np.zeros((8, 2, 1, TAPS))

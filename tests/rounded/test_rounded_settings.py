@@ -7,8 +7,11 @@ import pytest
 from scipy.signal import lfilter
 
 from unsum.describe.eq import Band, Equalisation, flat_equaliser
+from unsum.describe.filters import Form, chain_response
 from unsum.model import Contribution, MixModel, TimeWarp
 from unsum.problem import ArraySource, Problem
+from unsum.rounded.chains import Chain
+from unsum.rounded.rivals import canonical_chain
 from unsum.rounded.settings import RoundedSettings, settings_of_rounded_mix
 
 RATE = 16000
@@ -151,3 +154,31 @@ def test_samples_at_the_end_of_the_scale_say_nothing(rng):
     assert found is not None
     (band,) = found.equalisers["stem"].bands
     assert band.gain_db == pytest.approx(6.0, abs=1e-5)
+
+
+def lowpass(samples, *, frequency_hz, q):
+    """Through a low-pass of the second order, with the coefficients as the cookbook prints them."""
+    omega = 2 * math.pi * frequency_hz / RATE
+    alpha, cos = math.sin(omega) / (2 * q), math.cos(omega)
+    top, bottom = [(1 - cos) / 2, 1 - cos, (1 - cos) / 2], [1 + alpha, -2 * cos, 1 - alpha]
+    return np.asarray(lfilter(top, bottom, samples))
+
+
+def test_a_band_that_was_not_read_is_found_where_samples_miss_it(rng):
+    stem = song(rng)
+    mix = rounded(0.3 * lowpass(peak(stem, **TRUE), frequency_hz=5500.0, q=0.8)[None])
+    found = settled(mix, {"stem": stem}, {"stem": equaliser(**READ, level_db=-10.4)})
+    assert found is not None
+    first, second = found.equalisers["stem"].bands
+    assert (first.type, second.type) == ("peak", "lowpass")
+    assert second.frequency_hz == pytest.approx(5500.0, abs=0.5)
+    assert second.q == pytest.approx(0.8, abs=1e-3)
+
+
+def test_bands_that_are_the_same_by_another_name_are_named_as_equalisers_are():
+    high = Chain((Form("highshelf"),), np.array([math.log(0.05), 0.2, -0.3]), 3.0, np.array([[0.5]]))
+    named = canonical_chain(high, RATE)
+    assert named.forms == (Form("lowshelf"),)
+    axis = np.tan(np.linspace(0.01, 1.5, 50))
+    before, after = (one.amplitudes[0, 0] * chain_response(one.forms, one.settings, axis)[0] for one in (high, named))
+    np.testing.assert_allclose(after, before, rtol=1e-12)

@@ -187,7 +187,9 @@ def describe_eq(
     fit, points = choice.fit, choice.points
     covariance = _covariance(fit.information)
     if deviations is not None:
-        covariance = _shown_covariance(choice, covariance, responses, sure, deviations)
+        shown = _shown_covariance(choice, covariance, responses, sure, deviations)
+        # What an encoder takes is much alike whenever the same notes sound: stretches of time do not tell all of it.
+        covariance = shown if unsure is None else _no_surer(shown, np.diag(covariance))
     errors = np.sqrt(np.maximum(np.diag(covariance), 0))
     named, log_gain = _named(fit, errors, sample_rate)
     heard_hz = points.omega[[0, -1]] * sample_rate / (2 * math.pi)
@@ -360,10 +362,14 @@ def _shown_covariance(
     of_noise = noise_of_points(choice.whole, fit.response, choice.whole.variance)
     least = np.diag(read(of_steady / points.deviation**2))
     found = shown.T @ shown
-    have = np.diag(found)
+    return _no_surer(found, least) + read(np.maximum(1 - of_noise / points.deviation**2, 0.0))
+
+
+def _no_surer(covariance: NDArray[np.float64], least: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A covariance (settings, settings) whose variances are none of them less than these."""
+    have = np.diag(covariance)
     wider = np.sqrt(np.maximum(np.divide(least, have, out=np.ones_like(have), where=have > 0), 1.0))
-    found = found * wider[:, None] * wider + np.diag(np.where(have > 0, 0.0, least))
-    return found + read(np.maximum(1 - of_noise / points.deviation**2, 0.0))
+    return covariance * wider[:, None] * wider + np.diag(np.where(have > 0, 0.0, least))
 
 
 def _fitted_response(fit: ChainFit, points: Points, covariance: NDArray[np.float64], sample_rate: float) -> Curve:

@@ -33,9 +33,10 @@ WORTH_DB = 0.01
 # Notes hold for a fraction of a second, so what stretches of time as long do to the filters is nearly independent.
 _LEAST_STRETCH_SECONDS = 0.5
 _FEWEST_STRETCHES, _MOST_STRETCHES = 8, 16
-# Unknowns times channels from which on every stretch more costs memory, and random sums of stretches are solved for.
+# Unknowns times channels from which on every stretch more costs memory.
 _LARGE = 1 << 18
-_RANDOM_SUMS = 4
+# From here on what every stretch does costs as much as the fit, and random sums of them are solved for.
+_COSTLY, _RANDOM_SUMS = 1 << 15, 4
 # Share of the energy of a deviation, or of what is left of a mix that is nearly silent, that further iterations must
 # promise.
 _ROUGHLY = 1e-3
@@ -317,7 +318,7 @@ def _deviations(equations: NormalEquations, fit: FilterFit, parts: Sequence[Resi
         threads=available_cores(),
     )
     alone = 1  # the mean that was taken
-    if equations.n_unknowns * equations.n_channels > _LARGE:
+    if equations.n_unknowns * equations.n_channels > _COSTLY:
         alone = 0
         signs = np.random.default_rng(len(parts)).choice([-1.0, 1.0], (_RANDOM_SUMS, len(parts)))
         scores = np.tensordot(signs / math.sqrt(_RANDOM_SUMS), scores, axes=1)

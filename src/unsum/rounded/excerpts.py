@@ -16,6 +16,8 @@ from unsum.rounded.chains import Window
 
 _SHORTEST_FFT = 1 << 15
 _MOST_ROWS = 1 << 19
+# Some of them are fitted to and some judge.
+_FEWEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def excerpts_of(
     assert bits is not None
     last_lag = window.first_lag + window.n_taps - 1
     n_fft = transform_length(window)
-    starts = _starts(samples, n_fft - window.n_taps + 1)
+    starts = _starts(samples, min(n_fft - window.n_taps + 1, -(-samples // _FEWEST)))
     names = tuple(warps)
     n_rows = sum(len(one.channels) for one in problem.references if one.name in warps)
     mixtures = [np.zeros((len(problem.mixture.channels), stop - start), np.int64) for start, stop in starts]

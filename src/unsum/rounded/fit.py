@@ -70,7 +70,6 @@ class _Sums:
         Negative second derivative, but for what the images themselves bend.
     squares : (values, values)
         Outer products of the slopes of stretches of time, added up.
-    counted, beyond : samples, and how many of them are missed by more than half a step
     heard : how many samples alike the weights amount to
     """
 
@@ -78,8 +77,6 @@ class _Sums:
     slope: NDArray[np.float64]
     curvature: NDArray[np.float64]
     squares: NDArray[np.float64]
-    counted: int
-    beyond: int
     heard: float
 
 
@@ -90,12 +87,12 @@ def fit_to_rounding(
 
     Parameters
     ----------
-    excerpts : (track channels) in the order of the chains
+    excerpts : four or more, with the channels of the tracks in the order of the chains
     chains : to begin with, good enough that least squares finds the way
     window : of the filters that the excerpts were made for
     most_beyond : share of samples beyond half a step from which on something else is in the mix, or dither
     """
-    judges = [one for n, one in enumerate(excerpts) if n % _HELD_OUT == _HELD_OUT - 1] or list(excerpts)
+    judges = [one for n, one in enumerate(excerpts) if n % _HELD_OUT == _HELD_OUT - 1]
     fitted = [one for n, one in enumerate(excerpts) if n % _HELD_OUT != _HELD_OUT - 1]
     bench = _Bench(fitted, window)
     judge = _Bench(judges, window)
@@ -130,6 +127,11 @@ def least_squares(
     """The chains some steps nearer to what leaves least, and half the energy that they leave."""
     chains, sums = _climbed(_Bench(excerpts, window), chains, None, steps=steps)
     return chains, -sums.value
+
+
+def share_beyond(excerpts: Sequence[Excerpt], chains: tuple[Chain, ...], *, window: Window) -> float:
+    """Share of the samples that chains miss by more than half a step."""
+    return _Bench(excerpts, window).share_beyond(chains)
 
 
 def likelihood(
@@ -201,8 +203,8 @@ class _Bench:
         """What the excerpts say of chains; the energy of what they leave where no softness is given."""
         responses = [rfft(taps_and_slopes(chain, self._window), self._n_fft) for chain in chains]
         n_values = sum(len(chain.values) for chain in chains)
-        total = _Sums(0.0, np.zeros(n_values), np.zeros((n_values,) * 2), np.zeros((n_values,) * 2), 0, 0, 0.0)
-        value, weight, weight_squares, counted, beyond = 0.0, 0.0, 0.0, 0, 0
+        slope, curvature, squares = np.zeros(n_values), np.zeros((n_values,) * 2), np.zeros((n_values,) * 2)
+        value, weight, weight_squares = 0.0, 0.0, 0.0
         for excerpt in self._excerpts:
             images = self._images(excerpt, chains, responses)
             residual = _residual(excerpt, chains, images)
@@ -213,29 +215,20 @@ class _Bench:
                 judged = interval_scores(residual, excerpt.counts, softness=softness)
                 scores, weights = judged.scores, judged.weights
                 value += judged.log_likelihood
-            counted += int(np.count_nonzero(excerpt.counts))
-            beyond += int(np.count_nonzero((np.abs(residual) > 0.5) & excerpt.counts))
             weight += float(np.sum(weights))
             weight_squares += float(np.sum(weights**2))
             for channel in range(len(scores)):
                 heard = np.flatnonzero(weights[channel] + np.abs(scores[channel]))
                 index, slopes = _slopes(chains, images, channel, heard)
-                total.curvature[np.ix_(index, index)] += (slopes * weights[channel, heard]) @ slopes.T
+                curvature[np.ix_(index, index)] += (slopes * weights[channel, heard]) @ slopes.T
                 first = np.searchsorted(heard, range(0, residual.shape[1], _STRETCH))
                 each = np.pad(slopes * scores[channel, heard], ((0, 0), (0, 1)))  # for a last stretch without any
                 empty = first == np.append(first[1:], len(heard))
                 stretches = np.where(empty, 0.0, np.add.reduceat(each, first, axis=1)).T
-                total.slope[index] += stretches.sum(axis=0)
-                total.squares[np.ix_(index, index)] += stretches.T @ stretches
-        return _Sums(
-            value,
-            total.slope,
-            total.curvature,
-            total.squares,
-            counted,
-            beyond,
-            weight**2 / weight_squares if weight_squares else 0.0,
-        )
+                slope[index] += stretches.sum(axis=0)
+                squares[np.ix_(index, index)] += stretches.T @ stretches
+        heard_alike = weight**2 / weight_squares if weight_squares else 0.0
+        return _Sums(value, slope, curvature, squares, heard_alike)
 
     def share_beyond(self, chains: tuple[Chain, ...]) -> float:
         """Share of the samples that images miss by more than half a step."""

@@ -15,7 +15,7 @@ from unsum.problem import Problem
 from unsum.progress import Progress
 from unsum.rounded.chains import Chain, Window, taps_and_slopes, window_of
 from unsum.rounded.excerpts import Excerpt, excerpts_of
-from unsum.rounded.fit import RoundedFit, fit_to_rounding, least_squares, likelihood
+from unsum.rounded.fit import RoundedFit, fit_to_rounding, least_squares, likelihood, share_beyond
 from unsum.rounded.rivals import canonical_chain, rivals_of
 
 _DB = 20 / math.log(10)
@@ -29,6 +29,12 @@ _ROUNDS, _RIVALS = 2, 3
 _TRIAL_EXCERPTS, _TRIAL_STEPS, _TRIAL_SOFTNESS, _HOPELESS = 4, 4, 1 / 16, 1.05
 # Log-likelihood that a further setting must bring.
 _WORTH = 10.0
+# Shorter mixes have no rows to spare for judging.
+_FEWEST_SAMPLES = 1 << 12
+# Every trial moves the settings of all tracks: with more values than one track has it takes too long.
+_MOST_TRIED = 20
+# Dither of one step or two leaves a power of a sixth or a quarter of a step squared, and so many samples beyond half.
+_DITHER_POWER, _DITHERED = 0.36, 0.2
 # Beyond so many values the sums take more memory and time than they are worth.
 _MOST_VALUES = 300
 
@@ -69,6 +75,8 @@ def settings_of_rounded_mix(
     """
     if problem.mixture.bits is None or not problem.mixture.lossless or not model.present:
         return None
+    if samples < _FEWEST_SAMPLES:
+        return None
     if all(model.contributions[name].exact_gains for name in model.present):
         return None  # nothing is open
     if any(name not in equalisers or not _is_plain(equalisers[name]) for name in model.present):
@@ -96,7 +104,8 @@ def _fitted(
 ) -> RoundedFit | None:
     """The fit of these chains, or of others with one band instead of another where those leave far less unexplained."""
     fit = fit_to_rounding(excerpts, chains, window=window, most_beyond=_MOST_BEYOND)
-    for _ in range(_ROUNDS):
+    few = sum(len(chain.values) for chain in chains) <= _MOST_TRIED
+    for _ in range(_ROUNDS if few else 0):
         if fit is not None and fit.beyond < _UNEXPLAINED:
             break
         rival = _likeliest_rival(excerpts, chains if fit is None else fit.chains, window)
@@ -116,6 +125,10 @@ def _likeliest_rival(
     """The chains with the bands of one changed, where that makes the samples likelier than settings are worth."""
     few = excerpts[:: -(-len(excerpts) // _TRIAL_EXCERPTS)]
     contest, row = [least_squares(few, chains, window=window, steps=_TRIAL_STEPS)], 0
+    kept, energy = contest[0]
+    counted = sum(int(np.count_nonzero(one.counts)) for one in few)
+    if 2 * energy < _DITHER_POWER * counted and share_beyond(few, kept, window=window) > _DITHERED:
+        return None  # that is dither, and no band that is missing
     n_settings = _count(chains)
     for n, chain in enumerate(chains):
         own = slice(row, row + chain.amplitudes.shape[1])
