@@ -99,7 +99,7 @@ def test_a_tape_longer_than_one_look_is_bent_straight_section_by_section(rng, mo
 
 
 def frames_of(lags):
-    return Frames(np.arange(len(lags)) * 0.1, np.asarray(lags, float), np.ones(len(lags), bool))
+    return Frames(0.1 * np.arange(len(lags), dtype=np.float64), np.asarray(lags, np.float64), np.ones(len(lags), bool))
 
 
 def test_windows_that_hear_something_else_do_not_tilt_the_line_of_the_others(rng):
