@@ -224,7 +224,7 @@ def settled(
     part = Contribution(True, filters=fit.filters, first_lag=fit.first_lag)
     start = time.process_time()
     model = MixModel(track.rate, names, {"stem": part})
-    settings = settings_of_rounded_mix(problem, model, {"stem": found}, samples=samples.shape[1])
+    settings = settings_of_rounded_mix(problem, model, {"stem": found}, samples=samples.shape[1], null_db=fit.null_db)
     return settings, time.process_time() - start
 
 

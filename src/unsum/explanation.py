@@ -168,6 +168,7 @@ def explain_problem(
         analysis.model,
         {name: track.eq for name, track in tracks.items() if track.eq is not None},
         samples=analysis.samples,
+        null_db=analysis.null_db,
         progress=progress,
     )
     if rounded is not None:
@@ -353,7 +354,8 @@ def _equaliser(
         only = responses[row, column][None], response.variance[row, column][None], response.power[column]
         apart = f"its paths differ in more than gain, by {found.paths_apart_db:.0f} dB of its image"
         how["deviations"] = moved and moved.of_paths(np.array([row]), np.array([column]))
-        found = describe_eq(*only, unsure=None if unsure is None else unsure[row, column][None], **how)
+        loudest = describe_eq(*only, unsure=None if unsure is None else unsure[row, column][None], **how)
+        found = replace(loudest, paths_apart_db=found.paths_apart_db)
         return found, 1, [f"{apart}: the equaliser is that of the loudest one", *found.limits]
     return found, len(np.unique(columns)), found.limits
 

@@ -101,6 +101,20 @@ def test_filters_that_are_only_error_where_talk_covers_the_song_make_no_silence_
     assert found(problem, model) == ()
 
 
+@pytest.mark.parametrize("db", [-10, 10])
+def test_bands_without_the_song_do_not_outweigh_those_that_have_it(rng, db):
+    """A dull song beside white noise: above 1 kHz any gain is chance."""
+    seconds, first, stop = 24, 10 * RATE, 16 * RATE
+    dull = scipy.signal.butter(12, 1000, fs=RATE, output="sos")
+    song = scipy.signal.sosfiltfilt(dull, scenes.music_like(rng, seconds * RATE, rate=RATE, quantised=False))
+    noise = rng.standard_normal(song.shape)
+    noise *= np.sqrt(np.sum(song**2) / np.sum(noise**2)) * 10 ** (db / 20)
+    played = song.copy()
+    played[:, first:stop] = 0
+    ((a, b),) = found(problem_of(played + noise, song), model_of([1.0]))
+    assert abs(a - first) < 0.2 * RATE and abs(b - stop) < 0.2 * RATE
+
+
 def test_what_comes_and_goes_all_the_time_is_left_alone(rng):
     song, talk = song_and_talk(rng, 12, 0)
     played = song * (np.arange(song.shape[1]) // RATE % 2)

@@ -40,7 +40,9 @@ def equaliser(*, frequency_hz, gain_db, q, level_db=0.0, delay_samples=0.0):
     )
 
 
-def settled(mixture, tracks, equalisers, *, bits: int | None = 16, first_lag=0) -> RoundedSettings | None:
+def settled(
+    mixture, tracks, equalisers, *, bits: int | None = 16, first_lag=0, null_db=-200.0
+) -> RoundedSettings | None:
     """Of a mix in units of the last bit, or of full scale where there is none."""
     problem = Problem(
         ArraySource("mix", mixture, RATE, ("FL", "FR")[: len(mixture)] if len(mixture) > 1 else ("FC",), bits),
@@ -52,7 +54,7 @@ def settled(mixture, tracks, equalisers, *, bits: int | None = 16, first_lag=0) 
         taps[:, 0, round(equalisers[name].delay_samples) - first_lag] = equalisers[name].amplitudes[:, None][0]
         parts[name] = Contribution(True, TimeWarp(), taps, first_lag)
     model = MixModel(RATE, problem.mixture.channels, parts)
-    return settings_of_rounded_mix(problem, model, equalisers, samples=mixture.shape[1])
+    return settings_of_rounded_mix(problem, model, equalisers, samples=mixture.shape[1], null_db=null_db)
 
 
 def rounded(samples, bits=16):

@@ -307,7 +307,6 @@ def _deviations(equations: NormalEquations, fit: FilterFit, parts: Sequence[Resi
     assert fit.variance is not None and fit.density is not None and equations.spectra is not None
     whole = np.sum([part.rhs for part in parts], axis=0) / sum(part.n_rows for part in parts)
     scores = np.array([part.rhs - part.n_rows * whole for part in parts])
-    # One degree of freedom went into the mean.
     scores *= math.sqrt(len(parts) / (len(parts) - 1))
     solver = solver_for(
         equations,
@@ -317,10 +316,13 @@ def _deviations(equations: NormalEquations, fit: FilterFit, parts: Sequence[Resi
         worthwhile=_ROUGHLY,
         threads=available_cores(),
     )
-    alone = 1  # the mean that was taken
+    freedom = float(len(parts) - 1)  # one went into the mean
     if equations.n_unknowns * equations.n_channels > _COSTLY:
-        alone = 0
         signs = np.random.default_rng(len(parts)).choice([-1.0, 1.0], (_RANDOM_SUMS, len(parts)))
+        # The sums have something in common, and so fewer degrees of freedom than there are of them (Satterthwaite).
+        centred = signs - signs.mean(axis=1, keepdims=True)
+        common = centred @ centred.T
+        freedom = float(np.trace(common) ** 2 / np.sum(common**2))
         scores = np.tensordot(signs / math.sqrt(_RANDOM_SUMS), scores, axes=1)
     # Of what a deviation explains of the residual, which is about its own share of the energy, or more.
     explained = equations.n_unknowns / max(equations.n_rows, 1) * fit.residual_energy
@@ -329,7 +331,7 @@ def _deviations(equations: NormalEquations, fit: FilterFit, parts: Sequence[Resi
     noise = equations.n_taps * fit.density[:, None]
     known = np.divide(signal * fit.variance, noise, out=np.ones_like(fit.variance), where=noise > 0)
     power = np.array([part.power for part in parts])
-    return Deviations(filters, widening_of_leverage(power, np.minimum(known, 1.0)), fit.variance, len(scores) - alone)
+    return Deviations(filters, widening_of_leverage(power, np.minimum(known, 1.0)), fit.variance, freedom)
 
 
 def with_filters(problem: Problem, model: MixModel, alignment: Alignment, fit: FilterFit) -> MixModel:

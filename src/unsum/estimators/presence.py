@@ -98,9 +98,10 @@ def _told(
 def _confirmed(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
     """Gains (bands,) from 0 to 1 with which an image is heard, beside the highest of them.
 
-    How loud all of an image is beside its reference is not asked: it may be silent half of the time.
+    How loud all of an image is beside its reference is not asked: it may be silent half of the time. In a band that
+    other sound fills, the gain is chance and may be any number.
     """
-    gains = np.clip(numerator / np.maximum(denominator, np.finfo(float).tiny), 0.0, None)
+    gains = np.clip(numerator / np.maximum(denominator, np.finfo(float).tiny), 0.0, 1.0)
     return gains / max(float(np.max(gains)), np.finfo(float).tiny)
 
 

@@ -82,7 +82,7 @@ def excerpts_of(
 
 
 def transform_length(window: Window) -> int:
-    """Of the transforms of excerpts; at least half of each is history."""
+    """Of the transforms of excerpts; at most half of each is history."""
     return max(2 * window.n_taps, _SHORTEST_FFT)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from unsum.dsp.rounding import interval_scores
 from unsum.dsp.transforms import irfft, rfft
+from unsum.progress import Progress
 from unsum.rounded.chains import Chain, Window, taps_and_slopes
 from unsum.rounded.excerpts import Excerpt, transform_length
 
@@ -23,7 +24,8 @@ _NEWTON_STEPS = 8
 # Steps that promise less than this in log-likelihood, or of the energy that is left, are the last.
 _SETTLED, _SETTLED_SHARE = 0.01, 1e-6
 _SHORTEST_STEP = 0.02
-# No step moves a band by more than so much in the logarithm of its settings.
+# No step moves a band by more than so much in the logarithm of its settings, a delay by more samples, or gains by a
+# greater share of themselves.
 _LONGEST_STEP = 0.7
 # Of the largest eigenvalue: what is turned without effect stays as it is.
 _NO_EFFECT = 1e-13
@@ -32,7 +34,7 @@ _STRETCH = 4096
 # Of a variance that stretches of time show: sounds that come again lessen nothing.
 _REPEATED = 2.0
 # One excerpt in so many is not fitted to, but judges.
-_HELD_OUT = 4
+HELD_OUT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,12 @@ class _Sums:
 
 
 def fit_to_rounding(
-    excerpts: Sequence[Excerpt], chains: tuple[Chain, ...], *, window: Window, most_beyond: float
+    excerpts: Sequence[Excerpt],
+    chains: tuple[Chain, ...],
+    *,
+    window: Window,
+    most_beyond: float,
+    progress: Progress | None = None,
 ) -> RoundedFit | None:
     """The settings nearest to what all samples say; None where the mix is not just these chains, rounded.
 
@@ -91,11 +98,12 @@ def fit_to_rounding(
     chains : to begin with, good enough that least squares finds the way
     window : of the filters that the excerpts were made for
     most_beyond : share of samples beyond half a step from which on something else is in the mix, or dither
+    progress : called before every look at the excerpts; may raise to stop
     """
-    judges = [one for n, one in enumerate(excerpts) if n % _HELD_OUT == _HELD_OUT - 1]
-    fitted = [one for n, one in enumerate(excerpts) if n % _HELD_OUT != _HELD_OUT - 1]
-    bench = _Bench(fitted, window)
-    judge = _Bench(judges, window)
+    judges = [one for n, one in enumerate(excerpts) if n % HELD_OUT == HELD_OUT - 1]
+    fitted = [one for n, one in enumerate(excerpts) if n % HELD_OUT != HELD_OUT - 1]
+    bench = _Bench(fitted, window, progress)
+    judge = _Bench(judges, window, progress)
     before = judge.share_beyond(chains)
     chains, _ = _climbed(bench, chains, None)
     if judge.share_beyond(chains) > most_beyond:
@@ -103,7 +111,8 @@ def fit_to_rounding(
     softness, best, softer = _SOFTEST, None, chains
     for _ in range(_LEVELS):
         tried, sums = _climbed(bench, chains, softness)
-        if best is not None and sums.value < best[1].value:
+        few = sums.heard < 0.5 * _SAMPLES_PER_SETTING * len(sums.slope)
+        if best is not None and (few or sums.value < best[1].value):
             break
         softer, chains, best = chains, tried, (softness, sums)
         if _HARDER * sums.heard < _SAMPLES_PER_SETTING * len(sums.slope):
@@ -122,10 +131,15 @@ def fit_to_rounding(
 
 
 def least_squares(
-    excerpts: Sequence[Excerpt], chains: tuple[Chain, ...], *, window: Window, steps: int
+    excerpts: Sequence[Excerpt],
+    chains: tuple[Chain, ...],
+    *,
+    window: Window,
+    steps: int,
+    progress: Progress | None = None,
 ) -> tuple[tuple[Chain, ...], float]:
     """The chains some steps nearer to what leaves least, and half the energy that they leave."""
-    chains, sums = _climbed(_Bench(excerpts, window), chains, None, steps=steps)
+    chains, sums = _climbed(_Bench(excerpts, window, progress), chains, None, steps=steps)
     return chains, -sums.value
 
 
@@ -135,10 +149,15 @@ def share_beyond(excerpts: Sequence[Excerpt], chains: tuple[Chain, ...], *, wind
 
 
 def likelihood(
-    excerpts: Sequence[Excerpt], chains: tuple[Chain, ...], *, window: Window, softness: float
+    excerpts: Sequence[Excerpt],
+    chains: tuple[Chain, ...],
+    *,
+    window: Window,
+    softness: float,
+    progress: Progress | None = None,
 ) -> tuple[tuple[Chain, ...], float]:
     """The chains as edges of some softness have them, and their log-likelihood."""
-    chains, sums = _climbed(_Bench(excerpts, window), chains, softness)
+    chains, sums = _climbed(_Bench(excerpts, window, progress), chains, softness)
     return chains, sums.value
 
 
@@ -152,7 +171,7 @@ def _climbed(
         promised = 0.5 * float(step @ sums.slope)
         if promised < (_SETTLED if softness is not None else _SETTLED_SHARE * abs(sums.value)):
             break
-        share = min(1.0, _LONGEST_STEP / max(_moved_most(chains, step), _LONGEST_STEP))
+        share = _LONGEST_STEP / max(_moved_most(chains, step), _LONGEST_STEP)
         shortest = _SHORTEST_STEP * share
         while True:
             tried = _turned(chains, share * step)
@@ -177,11 +196,14 @@ def _turned(chains: tuple[Chain, ...], step: NDArray[np.float64]) -> tuple[Chain
 
 
 def _moved_most(chains: tuple[Chain, ...], step: NDArray[np.float64]) -> float:
-    """By how much a step moves the setting of a band that it moves most."""
+    """By how much a step moves what it moves most: settings, delays in samples, gains beside all gains of a chain."""
     most, at = 0.0, 0
     for chain in chains:
+        moved = np.abs(step[at : at + len(chain.values)])
         at += len(chain.values)
-        most = max(most, float(np.max(np.abs(step[at - len(chain.settings) : at]), initial=0.0)))
+        n = chain.amplitudes.size
+        gains = float(np.max(moved[:n])) / max(float(np.linalg.norm(chain.amplitudes)), np.finfo(float).tiny)
+        most = max(most, gains, float(np.max(moved[n:])))
     return most
 
 
@@ -196,7 +218,8 @@ def _pseudo_inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 class _Bench:
     """Excerpts on which chains are tried."""
 
-    def __init__(self, excerpts: Sequence[Excerpt], window: Window) -> None:
+    def __init__(self, excerpts: Sequence[Excerpt], window: Window, progress: Progress | None = None) -> None:
+        self._progress, self._looks = progress, 0
         self._excerpts, self._window, self._n_fft = excerpts, window, transform_length(window)
 
     def sums(self, chains: tuple[Chain, ...], softness: float | None) -> _Sums:
@@ -205,6 +228,9 @@ class _Bench:
         n_values = sum(len(chain.values) for chain in chains)
         slope, curvature, squares = np.zeros(n_values), np.zeros((n_values,) * 2), np.zeros((n_values,) * 2)
         value, weight, weight_squares = 0.0, 0.0, 0.0
+        self._looks += 1
+        if self._progress is not None:
+            self._progress(float(self._looks), 0.0, "fitting to the rounding")
         for excerpt in self._excerpts:
             images = self._images(excerpt, chains, responses)
             residual = _residual(excerpt, chains, images)
@@ -215,8 +241,11 @@ class _Bench:
                 judged = interval_scores(residual, excerpt.counts, softness=softness)
                 scores, weights = judged.scores, judged.weights
                 value += judged.log_likelihood
-            weight += float(np.sum(weights))
-            weight_squares += float(np.sum(weights**2))
+            # Channels may be rounded alike, sample by sample: they count as one, and their scores are added up.
+            together = weights.sum(axis=0)
+            weight += float(np.sum(together))
+            weight_squares += float(np.sum(together**2))
+            stretches = np.zeros((-(-residual.shape[1] // _STRETCH), n_values))
             for channel in range(len(scores)):
                 heard = np.flatnonzero(weights[channel] + np.abs(scores[channel]))
                 index, slopes = _slopes(chains, images, channel, heard)
@@ -224,9 +253,9 @@ class _Bench:
                 first = np.searchsorted(heard, range(0, residual.shape[1], _STRETCH))
                 each = np.pad(slopes * scores[channel, heard], ((0, 0), (0, 1)))  # for a last stretch without any
                 empty = first == np.append(first[1:], len(heard))
-                stretches = np.where(empty, 0.0, np.add.reduceat(each, first, axis=1)).T
-                slope[index] += stretches.sum(axis=0)
-                squares[np.ix_(index, index)] += stretches.T @ stretches
+                stretches[:, index] += np.where(empty, 0.0, np.add.reduceat(each, first, axis=1)).T
+            slope += stretches.sum(axis=0)
+            squares += stretches.T @ stretches
         heard_alike = weight**2 / weight_squares if weight_squares else 0.0
         return _Sums(value, slope, curvature, squares, heard_alike)
 
