@@ -108,6 +108,7 @@ class Equalisation:
     curve : of "curve" and "linear phase", else None
     response : of the chain that was fitted, gain included, and how sure it is as a whole; no session keeps it
     limits : what could not be told, in words
+    from_samples : whether values and errors come from the intervals of rounded samples, and not from filters
     """
 
     kind: Kind
@@ -125,6 +126,7 @@ class Equalisation:
     limits: tuple[str, ...] = ()
     paths_apart_db: float | None = None
     response: Curve | None = None
+    from_samples: bool = False
 
 
 def describe_eq(

@@ -49,6 +49,7 @@ def equaliser_fields(eq: Equalisation, array: ArrayFields) -> dict[str, Any]:
         "max_deviation_db": eq.max_deviation_db,
         "chi2": eq.chi2,
         "paths_chi2": eq.paths_chi2,
+        "from_samples": eq.from_samples,
         "curve": eq.curve
         and {
             "frequency_hz": array(eq.curve.frequency_hz, "curve_hz"),
@@ -82,6 +83,7 @@ def read_equaliser(entry: Fields, read_array: ReadArray) -> Equalisation:
         max_deviation_db=entry.number("max_deviation_db"),
         chi2=entry.number("chi2"),
         paths_chi2=entry.optional_number("paths_chi2"),
+        from_samples=entry.has("from_samples") and entry.truth("from_samples"),
         curve=curve and Curve(*(read_array(curve.inner(key), 1) for key in ("frequency_hz", "gain_db", "stderr_db"))),
     )
 

@@ -244,6 +244,8 @@ def explanation_json(explanation: Explanation) -> str:
             }
             for shared in explanation.shared_reverbs
         ],
+        "rounded": explanation.rounded
+        and {"explained": explanation.rounded.explained, "samples": explanation.rounded.samples},
         "limits": list(limits(explanation)),
         "session": _path(explanation.session),
         "residual": _path(explanation.residual),

@@ -247,6 +247,7 @@ def _read(eq: Equalisation, chain: Chain, covariance: NDArray[np.float64], sampl
         delay_samples=chain.delay_samples,
         delay_stderr_samples=float(errors[0]),
         kind="parametric" if bands else "flat",
+        from_samples=True,
         bands=tuple(sorted(bands, key=lambda band: band.frequency_hz)),
         response=None if eq.response is None else _level(eq.response, chain, known, sample_rate, math.log(size)),
     )
