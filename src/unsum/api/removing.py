@@ -62,8 +62,9 @@ def remove(
 
     if output is not None and out_dir is not None:
         raise UsageError("output and out_dir exclude each other; give one")
-    if any(not 0 <= start < stop < math.inf for start, stop in exclude):
-        raise UsageError(f"cannot exclude {exclude}; give ranges of seconds, each from a smaller to a larger number")
+    for start, stop in exclude:
+        if not 0 <= start < stop < math.inf:
+            raise UsageError(f"cannot exclude {start:g}-{stop:g} s; give ranges from a smaller to a larger time")
     problem, recording = open_problem(str(mixture), [str(reference) for reference in references])
     if out_dir is not None:
         make_folder(Path(out_dir))

@@ -301,8 +301,6 @@ def _concluded(candidate: Candidate, lines: Sequence[Line], rate: int, factor: i
         remarks.append(f"heard in {len(passages)} passages, from {starts} s on")
     if abs(ppm) >= 1000:
         remarks.append(f"played at {100 + ppm / 1e4:.2f} % of its speed")
-    elif abs(ppm) >= 1:
-        remarks.append(f"the clocks differ by about {ppm:.0f} ppm")
     return Location(
         delay_samples=delay_in_the_middle(line, proof),
         present=True,

@@ -153,7 +153,7 @@ def equaliser_words(eq: Equalisation, fader_db: float | None, *, verbose: bool =
         return ("linear phase" if eq.kind == "linear phase" else "no parametric one", shape)
     words = [_band_words(band, verbose=verbose) for band in eq.bands]
     if not words:
-        words.append("flat")
+        words.append("flat" if math.isfinite(eq.gain_db) else "not told")
     if eq.bands and fader_db is not None:
         words.append(f"{_of_size(fader_db, eq.gain_stderr_db, verbose, 2)} dB beside them")
     if verbose and eq.bands:
