@@ -177,6 +177,19 @@ def test_a_fader_that_moves_and_a_pan_that_turns_are_followed_frame_by_frame(rng
     np.testing.assert_allclose(two_found.pan_degrees, np.clip(10 + 10 * two_found.seconds, 10, 80), atol=2.5)
 
 
+def test_the_errors_of_frames_hold_what_moves_within_them(rng):
+    one, two = burst(rng, 10), burst(rng, 10)
+    at = np.arange(one.shape[1]) / RATE
+    mix = panned(10 ** (0.3 * np.sin(2 * np.pi * at / 8)) * one, -2.0, 45.0) + panned(two, -5.0, 60.0)
+    found = explain_problem(Problem(floats("mix", mix), (floats("one", one), floats("two", two))), window_seconds=1.0)
+    moving, still = (known(found.tracks[name].automation) for name in ("one", "two"))
+    wanted = -2.0 + 6.0 * np.sin(2 * np.pi * moving.seconds / 8)
+    # Two halves tell an error but roughly.
+    assert np.mean(np.abs(moving.gain_db - wanted) / moving.gain_stderr_db < 4) > 0.75
+    assert np.mean(np.abs(still.gain_db + 5.0) / still.gain_stderr_db < 4) > 0.75
+    assert np.median(still.gain_stderr_db) < 0.2 * np.median(moving.gain_stderr_db)
+
+
 def test_a_window_that_cannot_tell_the_tracks_apart_is_refused(rng):
     track = burst(rng, 3)
     problem = Problem(floats("mix", 0.5 * track), (floats("track", track),))

@@ -88,15 +88,40 @@ def _settings(
 ) -> tuple[float, ...]:
     """Energy of the track, then the fields of `Automation`."""
     model = analysis.model
-    power, variance = frame.power[name], frame.variance[name]
+    energy = float(np.sum(frame.power[name]))
     middle = (frame.start + frame.stop) / 2 / model.sample_rate
-    unknown = (math.nan,) * 6
-    energy = float(np.sum(power))
-    if energy <= 0:
-        return (energy, middle, *unknown)
+    told = None
+    if energy > 0:
+        told = _read(frame, name, frame.filters[name], analysis, delay_seconds, lossless=lossless)
+    if told is None:
+        return (energy, middle, *(math.nan,) * 6)
+    halves = [
+        _read(frame, name, half, analysis, delay_seconds, lossless=lossless) for half in frame.halves.get(name, ())
+    ]
+    known = [half for half in halves if half is not None]
+    if len(known) == 2:
+        # Of the mean of two values half their difference is the standard error; in it is all that moves in the frame.
+        off = 0.5 * np.abs(np.array(known[0]) - np.array(known[1]))[::2]
+        values = np.array(told)
+        values[1::2] = np.hypot(values[1::2], np.where(np.isfinite(off), off, 0.0))
+        told = tuple(values.tolist())
+    return (energy, middle, *told)
+
+
+def _read(
+    frame: FrameFit,
+    name: str,
+    filters: NDArray[np.float64],
+    analysis: Analysis,
+    delay_seconds: float,
+    *,
+    lossless: bool,
+) -> tuple[float, ...] | None:
+    """Gain, pan and delay of filters of a frame, each with its standard error beside noise; None where all is noise."""
+    model, power, variance = analysis.model, frame.power[name], frame.variance[name]
     part = replace(
         model.contributions[name],
-        filters=frame.filters[name],
+        filters=filters,
         first_lag=frame.first_lag,
         warp=TimeWarp(delay_seconds),
         exact_gains={},
@@ -113,7 +138,7 @@ def _settings(
         unsure=None if lossless else lost_to_a_codec(part.filters, variance, samples=frame.stop - frame.start),
     )
     if not _is_known(mixer):
-        return (energy, middle, *unknown)
+        return None
     timing = describe_timing(part, sample_rate=model.sample_rate, power=power, variance=variance)
     told = (
         mixer.gain_db,
@@ -123,7 +148,7 @@ def _settings(
         timing.delay_seconds,
         timing.delay_stderr_seconds,
     )
-    return (energy, middle, *(math.nan if value is None else value for value in told))
+    return tuple(math.nan if value is None else value for value in told)
 
 
 def _is_known(mixer: Mixer) -> bool:

@@ -32,6 +32,7 @@ from unsum.progress import Progress
 _MOST_LAGS = 16
 _ROWS_PER_UNKNOWN = 20
 _SILENT = 1e-12  # of the energy of the loudest track
+_SOUNDS_IN_HALF = 1e-3  # of the energy of a track in a frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,9 @@ class FrameFit:
         On the track at its own level behind its equaliser of the whole mix.
     power : {track: (reference channels, bins)}, of that sound in this frame
     variance : {track: (mixture channels, reference channels, bins)}, of the responses
+    halves : {track: its filters in each half of the frame alone}
+        By how much they differ tells what the variance does not know: what moves within the frame, its own settings
+        and those of others. Without tracks that sound in one half only.
     """
 
     start: int
@@ -54,6 +58,7 @@ class FrameFit:
     filters: Mapping[str, NDArray[np.float64]]
     power: Mapping[str, NDArray[np.float64]]
     variance: Mapping[str, NDArray[np.float64]]
+    halves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 def fit_frames(
@@ -120,11 +125,14 @@ def _fitted(
             threads=1,
         ).values()
         if before is not None:
-            yield _solved(before + equations, widths, start - hop, start + hop)
+            yield _solved((before, equations), widths, start - hop, start + hop)
         before = equations
 
 
-def _solved(equations: NormalEquations, widths: Mapping[str, int], start: int, stop: int) -> FrameFit:
+def _solved(
+    halves: tuple[NormalEquations, NormalEquations], widths: Mapping[str, int], start: int, stop: int
+) -> FrameFit:
+    equations = halves[0] + halves[1]
     fit = least_squares_filters(equations, threads=1)
     spectra = equations.spectra
     assert spectra is not None
@@ -141,6 +149,9 @@ def _solved(equations: NormalEquations, widths: Mapping[str, int], start: int, s
     for name, width in widths.items():
         rows[name] = slice(at, at + width)
         at += width
+    first, second = (least_squares_filters(half, threads=1).filters for half in halves)
+    softer = np.minimum(halves[0].reference_energy, halves[1].reference_energy)
+    both = {name: own for name, own in rows.items() if np.all(softer[own] > _SOUNDS_IN_HALF * energy[own])}
     return FrameFit(
         start,
         stop,
@@ -148,6 +159,7 @@ def _solved(equations: NormalEquations, widths: Mapping[str, int], start: int, s
         {name: fit.filters[:, own] for name, own in rows.items()},
         {name: power[own] for name, own in rows.items()},
         {name: variance[:, own] for name, own in rows.items()},
+        {name: (first[:, own], second[:, own]) for name, own in both.items()},
     )
 
 
