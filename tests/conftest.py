@@ -1,11 +1,16 @@
 """What many tests need: the ffmpeg program, real audio, a seeded generator."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scenes
+
+# A shell that runs this in the background lets it ignore interrupts, and the programs that are to be interrupted, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
